@@ -1,0 +1,330 @@
+r"""Activations :math:`\varphi`: value, derivative, Gaussian moments, and the dual kernels of a Gaussian pair."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import erf, eval_hermitenorm, expit, gammaln, ndtr
+
+from helpers import pairs
+from helpers.checks import as_real_array
+from helpers.quadrature import in_variance, rule
+
+Array = NDArray[np.float64]
+Function = Callable[[Array], Array]
+
+
+@dataclass(frozen=True)
+class Activation:
+    r"""A function :math:`\varphi = \mathrm{function} - \mathrm{shift}` and everything kernels ask of it.
+
+    In all moments ``s`` and ``t`` are variances of centered Gaussians u and v, arrays of any shape, and
+    the expectations are exact to rounding (Gauss-Legendre panels split at the kinks).
+
+    Parameters
+    ----------
+    name : str
+        What it is called in figures and messages.
+    function, slope_function : callable
+        Vectorized value and derivative of the uncentered function.
+    family : pairs.Pairs
+        How covariances of a pair are computed.
+    kinks : tuple of float
+        Points where the function is not smooth.
+    shift : float
+        The constant that is subtracted.
+    """
+
+    name: str
+    function: Function
+    slope_function: Function
+    family: pairs.Pairs
+    kinks: tuple[float, ...] = ()
+    shift: float = 0.0
+
+    def __call__(self, x: ArrayLike) -> Array:
+        """Value at ``x``, elementwise."""
+        return self.function(np.asarray(x, dtype=float)) - self.shift
+
+    def derivative(self, x: ArrayLike) -> Array:
+        """Derivative at ``x``, elementwise (the right one at a kink)."""
+        return self.slope_function(np.asarray(x, dtype=float))
+
+    def minus(self, shift: float) -> Activation:
+        """The same function with ``shift`` subtracted, in place of what was subtracted before."""
+        return replace(self, shift=float(shift))
+
+    def mean(self, s: ArrayLike) -> Array:
+        r""":math:`E[\varphi(u)]`."""
+        return self._moment(lambda value, xi: value, s)
+
+    def second_moment(self, s: ArrayLike) -> Array:
+        r""":math:`E[\varphi(u)^2]`."""
+        return self._moment(lambda value, xi: value**2, s)
+
+    def slope(self, s: ArrayLike) -> Array:
+        r""":math:`E[\varphi'(u)] = E[\xi\varphi(\sqrt s\,\xi)]/\sqrt s` (Stein 1981)."""
+        return self._moment(lambda value, xi: xi * value, s) / np.sqrt(s)
+
+    def curvature(self, s: ArrayLike) -> Array:
+        r""":math:`E[\varphi''(u)] = E[(\xi^2-1)\varphi(\sqrt s\,\xi)]/s` (Stein, twice)."""
+        return self._moment(lambda value, xi: (xi**2 - 1) * value, s) / np.asarray(s)
+
+    def square_curvature(self, s: ArrayLike) -> Array:
+        r""":math:`E[(\varphi^2)''(u)] = E[(\xi^2-1)\varphi^2(\sqrt s\,\xi)]/s` (Stein, twice)."""
+        return self._moment(lambda value, xi: (xi**2 - 1) * value**2, s) / np.asarray(s)
+
+    def slope_second_moment(self, s: ArrayLike) -> Array:
+        r""":math:`E[\varphi'(u)^2]`; infinite where the function jumps."""
+        s = np.asarray(s, dtype=float)
+        if isinstance(self.family, pairs.Jump):
+            return np.full(s.shape, np.inf)
+        return self._moment(lambda value, xi: value**2, s, self.slope_function)
+
+    def dual(self, s: ArrayLike, t: ArrayLike, c: ArrayLike) -> Array:
+        r""":math:`E[\varphi(u)\varphi(v)]` at variances s, t and covariance c, which broadcast."""
+        s, t, c = np.broadcast_arrays(*(np.asarray(value, dtype=float) for value in (s, t, c)))
+        return self.mean(s) * self.mean(t) + self._pair(s, t, c)[0]
+
+    def dual_slope(self, s: ArrayLike, t: ArrayLike, c: ArrayLike) -> Array:
+        r""":math:`E[\varphi'(u)\varphi'(v)]`, the derivative of :meth:`dual` in c (Price 1958)."""
+        s, t, c = np.broadcast_arrays(*(np.asarray(value, dtype=float) for value in (s, t, c)))
+        return self._pair(s, t, c)[1] / np.sqrt(s * t)
+
+    def _pair(self, s: Array, t: Array, c: Array) -> tuple[Array, Array]:
+        both = self.family.prepare(np.concatenate([s.ravel(), t.ravel()]))
+        left, right = np.split(both, 2, axis=-1)
+        rho = np.clip(c / np.sqrt(s * t), -1.0, 1.0).ravel()
+        value, slope = self.family.covariance(left, right, rho)
+        return value.reshape(c.shape), slope.reshape(c.shape)
+
+    def _moment(
+        self, integrand: Callable[[Array, Array], Array], s: ArrayLike, f: Function | None = None
+    ) -> Array:
+        s = as_real_array(s, "s")
+        if not (s > 0).all():
+            raise ValueError(f"s must be a positive variance, its smallest entry is {s.min():g}")
+        function = self if f is None else f
+
+        def expectation(variances: Array) -> Array:
+            nodes, weights = rule(variances, self.kinks)
+            value = function(np.sqrt(variances)[:, None] * nodes)
+            return (weights * integrand(value, nodes)).sum(axis=1)
+
+        return in_variance(expectation, s.ravel()).reshape(s.shape)
+
+
+def get(name: str | Function, **parameters: float) -> Activation:
+    """The activation of a name, or one made from a callable.
+
+    Parameters
+    ----------
+    name : str or callable
+        One of :func:`names`, or a vectorized real function of a real array. A callable that is not
+        smooth says where with ``kinks=(…)``; its derivative may be given as ``derivative=``.
+    **parameters
+        Those of the named activation: ``leaky_relu(a, b)`` slopes right and left of zero,
+        ``hard_tanh(a, c)`` = a clip(x, -c, c), ``polynomial(coefficients)`` from the constant upward,
+        ``hermite(coefficients)`` in orthonormal Hermite polynomials.
+
+    Returns
+    -------
+    Activation
+
+    Raises
+    ------
+    ValueError
+        For an unknown name or parameter, or a callable that returns the wrong shape, complex or
+        non-finite values.
+    TypeError
+        If ``name`` is neither text nor callable.
+    """
+    if isinstance(name, Activation):
+        return name
+    if callable(name):
+        return _from_callable(name, **parameters)
+    if not isinstance(name, str):
+        raise TypeError(f"name must be the name of an activation or a callable, got {name!r}")
+    if name not in _MAKERS:
+        raise ValueError(f"name must be one of {', '.join(names())}, got {name!r}")
+    maker = _MAKERS[name]
+    allowed = inspect.signature(maker).parameters
+    for key in parameters:
+        if key not in allowed:
+            raise ValueError(
+                f"{key} is not a parameter of {name}, which takes {', '.join(allowed) or 'none'}"
+            )
+    return maker(**parameters)
+
+
+def names() -> list[str]:
+    """The names that :func:`get` knows, sorted."""
+    return sorted(_MAKERS)
+
+
+def _relu() -> Activation:
+    return replace(_leaky_relu(1.0, 0.0), name="relu")
+
+
+def _abs() -> Activation:
+    return replace(_leaky_relu(1.0, -1.0), name="abs")
+
+
+def _leaky_relu(a: float = 1.0, b: float = 0.1) -> Activation:
+    a, b = _scalars(a=a, b=b)
+    return Activation(
+        "leaky_relu",
+        lambda x: np.where(x > 0, a * x, b * x),
+        lambda x: np.where(x >= 0, a, b),
+        pairs.Rectifier(a, b),
+        kinks=(0.0,),
+    )
+
+
+def _jump(name: str, high: float, low: float) -> Activation:
+    return Activation(
+        name,
+        lambda x: np.where(x >= 0, high, low),
+        np.zeros_like,
+        pairs.Jump(high, low),
+        kinks=(0.0,),
+    )
+
+
+def _hard_tanh(a: float = 1.0, c: float = 1.0) -> Activation:
+    a, c = _scalars(a=a, c=c)
+    if c <= 0:
+        raise ValueError(f"c must be positive, got {c:g}")
+    return Activation(
+        "hard_tanh",
+        lambda x: a * np.clip(x, -c, c),
+        lambda x: np.where((x >= -c) & (x < c), a, 0.0),
+        pairs.Hinges(0.0, (-c, c), (a, -a)),
+        kinks=(-c, c),
+    )
+
+
+def _smooth(
+    name: str, function: Function, slope: Function, kinks: tuple[float, ...] = ()
+) -> Activation:
+    return Activation(name, function, slope, pairs.Series(function, kinks, name), kinks)
+
+
+def _polynomial(coefficients: ArrayLike = (0.0, 1.0, 0.0, 1.0)) -> Activation:
+    series = np.polynomial.Polynomial(_vector(coefficients))
+    return _smooth("polynomial", series, series.deriv())
+
+
+def _hermite(coefficients: ArrayLike = (0.0, 1.0)) -> Activation:
+    weights = _vector(coefficients)
+    orders = np.arange(len(weights))
+    monic = weights / np.exp(gammaln(orders + 1.0) / 2)  # h_k = He_k / sqrt(k!)
+
+    def function(x: Array) -> Array:
+        return sum(w * eval_hermitenorm(k, x) for k, w in enumerate(monic))
+
+    def slope(x: Array) -> Array:
+        return sum((k * w * eval_hermitenorm(k - 1, x) for k, w in enumerate(monic) if k), 0 * x)
+
+    return _smooth("hermite", function, slope)
+
+
+def _gaussian_density(x: Array) -> Array:
+    return np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
+
+
+def _swish() -> Activation:
+    return _smooth("swish", lambda x: x * expit(x), lambda x: expit(x) * (1 + x * expit(-x)))
+
+
+def _gelu() -> Activation:
+    return _smooth("gelu", lambda x: x * ndtr(x), lambda x: ndtr(x) + x * _gaussian_density(x))
+
+
+_MAKERS: dict[str, Callable[..., Activation]] = {
+    "relu": _relu,
+    "leaky_relu": _leaky_relu,
+    "abs": _abs,
+    "sign": lambda: _jump("sign", 1.0, -1.0),
+    "step": lambda: _jump("step", 1.0, 0.0),
+    "hard_tanh": _hard_tanh,
+    "erf": lambda: Activation(
+        "erf", erf, lambda x: 2 / np.sqrt(np.pi) * np.exp(-(x**2)), pairs.ErrorFunction()
+    ),
+    "sin": lambda: Activation("sin", np.sin, np.cos, pairs.Sine()),
+    "cos": lambda: Activation("cos", np.cos, lambda x: -np.sin(x), pairs.Cosine()),
+    "gaussian": lambda: Activation(
+        "gaussian", lambda x: np.exp(-(x**2) / 2), lambda x: -x * np.exp(-(x**2) / 2), pairs.Bell()
+    ),
+    "tanh": lambda: _smooth("tanh", np.tanh, lambda x: 1 - np.tanh(x) ** 2),
+    "sigmoid": lambda: _smooth("sigmoid", expit, lambda x: expit(x) * expit(-x)),
+    "softplus": lambda: _smooth("softplus", lambda x: np.logaddexp(0, x), expit),
+    "swish": _swish,
+    "silu": _swish,
+    "gelu": _gelu,
+    "elu": lambda: _smooth(
+        "elu",
+        lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
+        lambda x: np.exp(np.minimum(x, 0)),
+        kinks=(0.0,),
+    ),
+    "polynomial": _polynomial,
+    "hermite": _hermite,
+}
+
+
+def _from_callable(
+    function: Function, kinks: tuple[float, ...] = (), derivative: Function | None = None
+) -> Activation:
+    """An activation from a user's function, looked at before it is used."""
+    name = getattr(function, "__name__", type(function).__name__)
+    probe = np.linspace(-12.0, 12.0, 97)
+    _checked_values(function, probe, name)
+    slope = derivative or _central_difference(function)
+    _checked_values(slope, probe, f"the derivative of {name}")
+    return _smooth(name, function, slope, tuple(float(kink) for kink in kinks))
+
+
+def _checked_values(function: Function, probe: Array, name: str) -> None:
+    values = np.asarray(function(probe.copy()))
+    if values.shape != probe.shape:
+        raise ValueError(
+            f"{name} must return an array of its argument's shape {probe.shape}, got {values.shape}"
+        )
+    if values.dtype.kind not in "iuf":
+        raise ValueError(f"{name} must return real numbers, got {values.dtype}")
+    if not np.isfinite(values).all():
+        raise ValueError(
+            f"{name} must be finite, at x = {probe[~np.isfinite(values)][0]:g} it is not"
+        )
+
+
+def _central_difference(function: Function) -> Function:
+    """Fourth-order difference; its error of about 1e-12 is that of the derivative only."""
+    h = 2e-3
+
+    def slope(x: Array) -> Array:
+        near, far = function(x + h) - function(x - h), function(x + 2 * h) - function(x - 2 * h)
+        return (8 * near - far) / (12 * h)
+
+    return slope
+
+
+def _scalars(**values: float) -> list[float]:
+    for name, value in values.items():
+        if as_real_array(value, name).ndim:
+            raise ValueError(f"{name} must be one number, got {value!r}")
+    return [float(value) for value in values.values()]
+
+
+def _vector(coefficients: ArrayLike) -> Array:
+    vector = as_real_array(coefficients, "coefficients")
+    if vector.ndim != 1 or vector.size < 2 or not vector[1:].any():
+        raise ValueError(
+            f"coefficients must be a list with a nonzero term beyond the constant, got {coefficients!r}"
+        )
+    return vector

@@ -1,0 +1,278 @@
+r"""Exact infinite-width kernels of a network on data: one scalar fixed point a sample, then one a pair.
+
+The implicit conjugate kernel is the fixed point of :math:`\Lambda = \sigma_a^2 G + \sigma_b^2 X^\top X`,
+:math:`G_{ij} = E[\varphi(u)\varphi(v)]`. Its diagonal separates into n scalar equations; given the diagonal,
+every pair is a scalar equation in its correlation, whose derivative Price's theorem provides.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from helpers.activations import Activation
+from helpers.checks import as_data, as_real_array
+from helpers.errors import ConvergenceError
+from helpers.networks import ExplicitNetwork, ImplicitNetwork
+
+Array = NDArray[np.float64]
+Network = ImplicitNetwork | ExplicitNetwork
+Trained = str | tuple[float, ...]
+TILE = 128  # a tile of doubles and its temporaries stay in the cache
+TOLERANCE = 1e-13
+STEPS = 60
+
+
+def diagonal(network: ImplicitNetwork, squared_norms: ArrayLike) -> Array:
+    r"""Variance :math:`\Lambda_{ii}` of each sample's preactivation, equation (eq-diagonal).
+
+    Parameters
+    ----------
+    network : ImplicitNetwork
+    squared_norms : (n,) array
+        :math:`\lVert x_i\rVert^2`.
+
+    Returns
+    -------
+    (n,) array
+    """
+    return network.variance(np.asarray(squared_norms, dtype=float))
+
+
+def ck(network: Network, X: ArrayLike) -> Array:
+    r"""Exact conjugate kernel: :math:`G^*` of an implicit network, :math:`\Sigma^{(L)}` of an explicit one.
+
+    Parameters
+    ----------
+    network : ImplicitNetwork or ExplicitNetwork
+        Centered or not.
+    X : (p, n) array
+        One column a sample.
+
+    Returns
+    -------
+    (n, n) array
+        Symmetric; every pair converged to a residual of 1e-13 in its correlation.
+
+    Raises
+    ------
+    ConvergenceError
+        With the residual, if a fixed point does not settle.
+    MemoryError
+        Before allocating, if an n x n array does not fit in memory.
+    ValueError, TypeError
+        For data that are not a finite real matrix, or a network beyond the sharp threshold.
+    """
+    return _compute(network, X, None)[0]
+
+
+def ntk(network: Network, X: ArrayLike, trained: Trained = "default") -> Array:
+    r"""Exact neural tangent kernel: :math:`\Theta^*` of an implicit network, :math:`\Theta^{(L)}` of an explicit one.
+
+    Parameters
+    ----------
+    network : ImplicitNetwork or ExplicitNetwork
+        Centered or not.
+    X : (p, n) array
+    trained : {"default", "all", "first_frozen"} or tuple of float
+        Which weights the kernel trains. For an implicit network "default" is the readout and the
+        recurrent A, the kernel :math:`G^*/(1 - \dot G^*)` of Feng and Kolter (2023), and "all" adds
+        B. For an explicit network both are all layers; "first_frozen" leaves :math:`W_1` out, and a
+        tuple gives a rate to each layer, :math:`c_0, \dots, c_L`, the readout last.
+
+    Returns
+    -------
+    (n, n) array
+
+    Raises
+    ------
+    As :func:`ck`, and ValueError for a choice of weights that the network does not have.
+    """
+    return _compute(network, X, trained)[1]
+
+
+def ck_and_ntk(network: Network, X: ArrayLike, trained: Trained = "default") -> tuple[Array, Array]:
+    """Both kernels, :func:`ck` and :func:`ntk`, for less than the two apart."""
+    return _compute(network, X, trained)
+
+
+def _compute(network: Network, X: ArrayLike, trained: Trained | None) -> tuple[Array, ...]:
+    """Conjugate kernel and, unless ``trained`` is None, tangent kernel."""
+    if not isinstance(network, ImplicitNetwork | ExplicitNetwork):
+        raise TypeError(f"network must be an ImplicitNetwork or an ExplicitNetwork, got {network!r}")
+    X = as_data(X)
+    _require_memory(X.shape[1], 1 if trained is None else 2)
+    gram = X.T @ X  # half the work of a product: BLAS sees the symmetry
+    make = _implicit if isinstance(network, ImplicitNetwork) else _explicit
+    block, diagonals = make(network, gram.diagonal().copy(), trained)
+    kernels = (gram,) if trained is None else (gram, np.empty_like(gram))
+    _fill(kernels, block)
+    for kernel, values in zip(kernels, diagonals):
+        np.fill_diagonal(kernel, values)
+    return kernels
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """What each sample contributes to its pairs in one layer."""
+
+    root: Array  # standard deviation of the preactivation
+    mean: Array  # E[phi(u)]
+    prepared: Array  # what the activation's family makes of the variance
+
+    @classmethod
+    def of(cls, activation: Activation, s: Array) -> _Samples:
+        return cls(np.sqrt(s), activation.mean(s), activation.family.prepare(s))
+
+    def tile(self, rows: slice, columns: slice) -> tuple[Array, Array, Array, Array]:
+        """Scale, product of means, and prepared data of the rows and columns of a tile."""
+        scale = self.root[rows, None] * self.root[None, columns]
+        means = self.mean[rows, None] * self.mean[None, columns]
+        return scale, means, self.prepared[..., rows, None], self.prepared[..., None, columns]
+
+
+Block = Callable[[slice, slice, Array], tuple[Array, ...]]
+
+
+def _implicit(
+    network: ImplicitNetwork, squared_norms: Array, trained: Trained | None
+) -> tuple[Block, tuple[Array, ...]]:
+    """The pair solver of a DEQ, and the diagonals of its kernels."""
+    phi, sigma_a2, sigma_b2 = network.activation, network.sigma_a2, network.sigma_b2
+    input_rate = _implicit_rate(trained)
+    s = network.variance(squared_norms)
+    samples = _Samples.of(phi, s)
+
+    def tangent(kernel: Array, gram: Array, dual_slope: Array) -> Array:
+        return (kernel + input_rate * sigma_b2 * gram * dual_slope) / (1 - sigma_a2 * dual_slope)
+
+    def block(rows: slice, columns: slice, gram: Array) -> tuple[Array, ...]:
+        scale, means, left, right = samples.tile(rows, columns)
+        source = (sigma_a2 * means + sigma_b2 * gram) / scale
+        rho = _solve(phi, left, right, source, sigma_a2 / scale)
+        value, slope = phi.family.covariance(left, right, rho)
+        value += means
+        return (value,) if trained is None else (value, tangent(value, gram, slope / scale))
+
+    diagonal = phi.second_moment(s)
+    if trained is None:
+        return block, (diagonal,)
+    return block, (diagonal, tangent(diagonal, squared_norms, phi.slope_second_moment(s)))
+
+
+def _implicit_rate(trained: Trained | None) -> float:
+    """Whether a DEQ's input weights B are trained, as a rate."""
+    rates = {None: 0.0, "default": 0.0, "all": 1.0}
+    if not (trained is None or isinstance(trained, str)) or trained not in rates:
+        raise ValueError(f'trained must be "default" or "all" for an implicit network, got {trained!r}')
+    return rates[trained]
+
+
+def _solve(phi: Activation, left: Array, right: Array, source: Array, gain: Array) -> Array:
+    """Correlations that solve rho = source + gain * covariance(rho), by Newton's method.
+
+    The derivative gain * slope stays below 1 under the sharp threshold (Cauchy-Schwarz), so that a step
+    is always defined; the start is the first step from rho = 0.
+    """
+    if not gain.any():
+        return np.clip(source, -1.0, 1.0)
+    rho, residual = np.zeros((1, 1)), np.inf
+    for _ in range(STEPS):
+        value, slope = phi.family.covariance(left, right, rho)
+        gap = source + gain * value - rho
+        residual = float(max(gap.max(), -gap.min()))
+        if residual < TOLERANCE and rho.shape == gap.shape:
+            return rho
+        rho = np.clip(rho + gap / (1.0 - gain * slope), -1.0, 1.0)
+    raise ConvergenceError(f"Newton's iteration on the pairs of the {phi.name} network stalled", residual)
+
+
+def _explicit(
+    network: ExplicitNetwork, squared_norms: Array, trained: Trained | None
+) -> tuple[Block, tuple[Array, ...]]:
+    """The layer recursion of an explicit network, and the diagonals of its kernels."""
+    rates = _explicit_rates(trained, network.depth)
+    layers, s, theta = [], squared_norms, rates[0] * squared_norms
+    for phi, rate in zip(network.layers, rates[1:]):
+        layers.append((phi, _Samples.of(phi, s), rate))
+        if trained is not None:
+            theta = rate * phi.second_moment(s) + _finite_slopes(phi, s) * theta
+        s = phi.second_moment(s)
+
+    def block(rows: slice, columns: slice, gram: Array) -> tuple[Array, ...]:
+        kernel, tangent = gram, rates[0] * gram
+        for phi, samples, rate in layers:
+            scale, means, left, right = samples.tile(rows, columns)
+            value, slope = phi.family.covariance(left, right, np.clip(kernel / scale, -1.0, 1.0))
+            kernel = value + means
+            if trained is not None:
+                tangent = rate * kernel + tangent * slope / scale
+        return (kernel,) if trained is None else (kernel, tangent)
+
+    return block, (s,) if trained is None else (s, theta)
+
+
+def _explicit_rates(trained: Trained | None, depth: int) -> tuple[float, ...]:
+    """Rates c_0 ... c_L of an explicit network's layers."""
+    if trained is None or trained in ("default", "all"):
+        return (1.0,) * (depth + 1)
+    if trained == "first_frozen":
+        return (0.0,) + (1.0,) * depth
+    rates = as_real_array(trained, "trained") if not isinstance(trained, str) else np.empty(0)
+    if rates.shape != (depth + 1,) or (rates < 0).any():
+        raise ValueError(
+            f'trained must be "default", "all", "first_frozen" or {depth + 1} rates of at least 0, got {trained!r}'
+        )
+    return tuple(float(rate) for rate in rates)
+
+
+def _finite_slopes(phi: Activation, s: Array) -> Array:
+    slopes = phi.slope_second_moment(s)
+    if np.isinf(slopes).any():
+        raise ValueError(f"{phi.name} jumps: E[phi'^2] and so its tangent kernel's diagonal are infinite")
+    return slopes
+
+
+def _fill(kernels: tuple[Array, ...], block: Block) -> None:
+    """Overwrite symmetric matrices, the first of which holds the Gram matrix, by tiles in threads."""
+
+    def work(tile: tuple[slice, slice]) -> None:
+        rows, columns = tile
+        results = block(rows, columns, kernels[0][rows, columns])
+        for kernel, values in zip(kernels, results):
+            kernel[rows, columns] = (values + values.T) / 2 if rows == columns else values
+            kernel[columns, rows] = kernel[rows, columns].T
+
+    with ThreadPoolExecutor(_threads()) as pool:
+        for _ in pool.map(work, _tiles(len(kernels[0]))):
+            pass
+
+
+def _tiles(n: int) -> Iterator[tuple[slice, slice]]:
+    starts = range(0, n, TILE)
+    for first in starts:
+        for second in range(first, n, TILE):
+            yield slice(first, min(first + TILE, n)), slice(second, min(second + TILE, n))
+
+
+def _threads() -> int:
+    return max(1, int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
+
+
+def _require_memory(n: int, matrices: int) -> None:
+    """Refuse before allocating when the n x n doubles cannot fit."""
+    try:
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # no such question on this system
+        return
+    need = 8 * n * n * matrices
+    if need > total:
+        raise MemoryError(
+            f"{matrices} kernel(s) of n = {n} samples need {need / 2**30:.1f} GiB, "
+            f"the machine has {total / 2**30:.1f} GiB"
+        )

@@ -1,0 +1,226 @@
+r"""The two networks of the book, as records: implicit (a DEQ) and explicit (a stack of layers)."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from helpers import activations
+from helpers.activations import Activation
+from helpers.checks import as_real_array, non_negative, positive
+from helpers.errors import ConvergenceError
+
+Array = NDArray[np.float64]
+TOLERANCE = 1e-13  # relative residual of a scalar fixed point
+STEPS = 200
+
+
+@dataclass(frozen=True)
+class ImplicitNetwork:
+    r"""The DEQ :math:`h = \varphi(\sigma_a A h + \sigma_b B x)/\sqrt m`, in the limit of infinite width.
+
+    Parameters
+    ----------
+    activation : Activation or str
+        :math:`\varphi`.
+    sigma_a2 : float
+        Variance of the recurrent weights, at least 0; with 0 the DEQ is one explicit layer.
+    sigma_b2 : float, optional
+        Variance of the input weights; ``1 - sigma_a2`` unless given, which it must be for
+        ``sigma_a2 >= 1``.
+    tau0 : float, optional
+        The scale of the data at which :meth:`centered` centered it.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For variances outside their range, or an activation that jumps under ``sigma_a2 > 0``.
+    """
+
+    activation: Activation
+    sigma_a2: float
+    sigma_b2: float = None  # type: ignore[assignment]  # filled in below
+    tau0: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "activation", activations.get(self.activation))
+        object.__setattr__(self, "sigma_a2", non_negative(self.sigma_a2, "sigma_a2"))
+        object.__setattr__(self, "sigma_b2", self._input_variance())
+        if self.sigma_a2 > 0 and np.isinf(self.activation.slope_second_moment(1.0)):
+            raise ValueError(
+                f"activation {self.activation.name} jumps: E[phi'^2] is infinite, so that no sigma_a2 > 0 "
+                "is below the sharp threshold; use it in an ExplicitNetwork, or with sigma_a2 = 0"
+            )
+
+    def _input_variance(self) -> float:
+        if self.sigma_b2 is not None:
+            return positive(self.sigma_b2, "sigma_b2")
+        if self.sigma_a2 >= 1:
+            raise ValueError(
+                f"sigma_b2 must be given for sigma_a2 >= 1 (it defaults to 1 - sigma_a2, sigma_a2 is {self.sigma_a2:g})"
+            )
+        return 1.0 - self.sigma_a2
+
+    def centered(self, tau0: float) -> ImplicitNetwork:
+        r"""The network with the constant subtracted that makes :math:`E[\varphi(\tau_*\xi)] = 0`.
+
+        Bias and :math:`\tau_*` are solved together: the variance
+        :math:`\tau_*^2 = \sigma_a^2 \mathrm{Var}\,\varphi(\tau_*\xi) + \sigma_b^2\tau_0^2` does not depend on
+        the constant, which is then the mean. Doing it twice changes nothing.
+
+        Parameters
+        ----------
+        tau0 : float
+            Root of the mean squared norm of the data, positive.
+        """
+        tau0 = positive(tau0, "tau0")
+        free = self.activation.minus(0.0)
+
+        def variance(s: Array) -> Array:
+            return free.second_moment(s) - free.mean(s) ** 2
+
+        tau2 = fixed_point(
+            lambda s: self.sigma_a2 * variance(s) + self.sigma_b2 * tau0**2,
+            np.array([self.sigma_b2 * tau0**2]),
+            "the variance tau_*^2 of the centered network",
+        )
+        self._require_stability(tau2)
+        return replace(self, activation=free.minus(_clean_mean(free, tau2)), tau0=tau0)
+
+    def variance(self, squared_norms: Array) -> Array:
+        r"""Fixed point :math:`\Lambda_{ii} = \sigma_a^2 E[\varphi^2(\sqrt{\Lambda_{ii}}\xi)] + \sigma_b^2\lVert x_i\rVert^2`.
+
+        Parameters
+        ----------
+        squared_norms : (n,) array
+            :math:`\lVert x_i\rVert^2`.
+
+        Returns
+        -------
+        (n,) array
+
+        Raises
+        ------
+        ConvergenceError
+            If the iteration stalls or runs away, as it does beyond the sharp threshold.
+        ValueError
+            If the fixed point lies beyond the sharp threshold
+            :math:`\sigma_a^2 E[\varphi'^2(\sqrt{\Lambda_{ii}}\xi)] < 1`.
+        """
+        source = self.sigma_b2 * np.asarray(squared_norms, dtype=float)
+        unique, index = np.unique(source, return_inverse=True)
+        s = fixed_point(
+            lambda s: self.sigma_a2 * self.activation.second_moment(s) + unique,
+            unique + self.sigma_a2 * self.activation.second_moment(np.maximum(unique, 1e-12)),
+            "the diagonal of the implicit kernel",
+        )
+        self._require_stability(s)
+        return s[index.reshape(source.shape)]
+
+    def _require_stability(self, s: Array) -> None:
+        if self.sigma_a2 == 0:
+            return
+        gain = self.sigma_a2 * float(self.activation.slope_second_moment(s).max())
+        if gain >= 1:
+            raise ValueError(
+                f"sigma_a2 = {self.sigma_a2:g} is beyond the sharp threshold: sigma_a2 * E[phi'^2] is {gain:.3g} "
+                f"and must be below 1; sigma_a2 below {self.sigma_a2 / gain:.3g} would serve at this scale"
+            )
+
+
+@dataclass(frozen=True)
+class ExplicitNetwork:
+    r"""The feed-forward network :math:`x^{(l)} = \varphi_l(W_l x^{(l-1)})/\sqrt{m_l}`, in the limit of infinite width.
+
+    Parameters
+    ----------
+    layers : sequence of Activation or str
+        :math:`\varphi_1, \dots, \varphi_L`, at least one.
+    tau0 : float, optional
+        The scale of the data at which :meth:`centered` centered it.
+    """
+
+    layers: tuple[Activation, ...]
+    tau0: float | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.layers, str | Activation) or not isinstance(self.layers, Sequence):
+            raise TypeError(f"layers must be a sequence of activations, got {self.layers!r}")
+        if not self.layers:
+            raise ValueError("layers must hold at least one activation, got none")
+        object.__setattr__(self, "layers", tuple(activations.get(layer) for layer in self.layers))
+
+    @property
+    def depth(self) -> int:
+        """Number of layers."""
+        return len(self.layers)
+
+    def centered(self, tau0: float) -> ExplicitNetwork:
+        r"""The network with a constant subtracted a layer, so that :math:`E[\varphi_l(\tau_{l-1}\xi)] = 0`.
+
+        Parameters
+        ----------
+        tau0 : float
+            Root of the mean squared norm of the data, positive.
+        """
+        tau0 = positive(tau0, "tau0")
+        s, layers = np.array([tau0**2]), []
+        for layer in self.layers:
+            free = layer.minus(0.0)
+            layers.append(free.minus(_clean_mean(free, s)))
+            s = layers[-1].second_moment(s)
+        return replace(self, layers=tuple(layers), tau0=tau0)
+
+
+def _clean_mean(free: Activation, s: Array) -> float:
+    """Mean of an activation, exactly zero when it is rounding of an odd function's."""
+    mean, size = float(free.mean(s)[0]), float(np.sqrt(free.second_moment(s)[0]))
+    return 0.0 if abs(mean) < 1e-14 * size else mean
+
+
+def warn_if_scale_differs(network: ImplicitNetwork | ExplicitNetwork, tau0: float) -> None:
+    """Warn when a network was centered at a scale more than 1 % away from that of the data."""
+    if network.tau0 is not None and abs(network.tau0 / tau0 - 1) > 0.01:
+        warnings.warn(
+            f"the network was centered at tau0 = {network.tau0:.4g}, the data have tau0 = {tau0:.4g}; "
+            "center it at the data's scale with .centered(tau0)",
+            stacklevel=3,
+        )
+
+
+def fixed_point(step, start: Array, what: str) -> Array:  # type: ignore[no-untyped-def]
+    """Fixed points of an elementwise map of positive numbers, by secant-accelerated (Steffensen) iteration.
+
+    Parameters
+    ----------
+    step : callable
+        Elementwise map of an (n,) array to an (n,) array.
+    start : (n,) array
+        Positive starting points.
+    what : str
+        What is iterated, for the error message.
+
+    Raises
+    ------
+    ConvergenceError
+        With the largest relative residual, when it does not settle.
+    """
+    s = np.maximum(np.asarray(as_real_array(start, "start")), 1e-300)
+    residual = np.inf
+    for _ in range(STEPS):
+        first = step(s)
+        second = step(first)
+        residual = float((np.abs(first - s) / np.maximum(first, 1e-300)).max())
+        if not np.isfinite(residual) or first.max() > 1e12:
+            break
+        bend = second - 2 * first + s
+        with np.errstate(divide="ignore", invalid="ignore"):
+            leap = s - (first - s) ** 2 / bend
+        s = np.where(np.isfinite(leap) & (leap > 0) & (bend != 0), leap, second)
+        if residual < TOLERANCE:
+            return second
+    raise ConvergenceError(f"{what} did not settle: is sigma_a2 beyond the sharp threshold?", residual)

@@ -1,0 +1,185 @@
+"""The house style, and one function per kind of figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+# Okabe and Ito's palette: told apart by every kind of color vision, and in gray by its order
+BLUE, ORANGE, GREEN, PINK, SKY, VERMILION = (
+    "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00"
+)
+GRAY = "#5f6368"
+CLASS_COLORS = (BLUE, VERMILION, GREEN, ORANGE, PINK, SKY)
+
+
+def use_style() -> None:
+    """Set matplotlib to the book's style: a light card that reads well on light and dark pages."""
+    plt.rcParams.update(
+        {
+            "figure.figsize": (7.0, 3.4),
+            "figure.dpi": 110,
+            "savefig.dpi": 110,
+            "figure.facecolor": "white",
+            "figure.constrained_layout.use": True,
+            "font.size": 11,
+            "axes.prop_cycle": cycler(color=[BLUE, VERMILION, GREEN, ORANGE, PINK, SKY]),
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "grid.color": "#e6e6e6",
+            "grid.linewidth": 0.8,
+            "legend.frameon": False,
+            "lines.linewidth": 1.8,
+            "svg.hashsalt": "implicit-meets-explicit",
+        }
+    )
+
+
+def panels(columns: int = 2, height: float = 3.4) -> tuple[Figure, Sequence[Axes]]:
+    """A row of axes, always as a sequence."""
+    figure, axes = plt.subplots(1, columns, figsize=(3.6 * columns, height), squeeze=False)
+    return figure, axes[0]
+
+
+def spectra(
+    axes: Axes,
+    exact: ArrayLike,
+    theory: ArrayLike,
+    spikes: int = 0,
+    bins: int = 40,
+    labels: tuple[str, str] = ("exact kernel", "equivalent"),
+) -> None:
+    """Histogram of one bulk under the outline of another, with the isolated eigenvalues in an inset.
+
+    Parameters
+    ----------
+    axes : Axes
+    exact, theory : (n,) arrays
+        Eigenvalues.
+    spikes : int
+        How many of the largest stand apart from the bulk.
+    bins : int
+    labels : pair of str
+        Names in the legend.
+    """
+    exact, theory = np.sort(exact), np.sort(theory)
+    bulks = [values[: len(values) - spikes] for values in (exact, theory)]
+    edges = np.linspace(min(b[0] for b in bulks), max(b[-1] for b in bulks), bins + 1)
+    axes.hist(bulks[0], edges, density=True, color=SKY, alpha=0.75, label=labels[0])
+    axes.hist(bulks[1], edges, density=True, histtype="step", color=VERMILION, linewidth=1.8, label=labels[1])
+    axes.set(xlabel="eigenvalue (bulk)", ylabel="density")
+    axes.legend(loc="upper right")
+    if spikes:
+        inset = axes.inset_axes((0.45, 0.36, 0.5, 0.22))
+        inset.plot(exact[-spikes:], np.zeros(spikes), "o", color=SKY, markersize=9)
+        inset.plot(theory[-spikes:], np.zeros(spikes), "x", color=VERMILION, markersize=8)
+        inset.set_title("isolated eigenvalues", fontsize=9)
+        inset.set(yticks=[], ylim=(-1, 1))
+        inset.margins(x=0.25)
+
+
+def eigenvectors(axes: Axes, exact: ArrayLike, theory: ArrayLike, labels: ArrayLike) -> None:
+    """Entries of an eigenvector of the exact kernel by class, with the equivalent's on top of them.
+
+    Parameters
+    ----------
+    axes : Axes
+    exact, theory : (n,) arrays
+        Unit eigenvectors; the sign of ``theory`` is turned to agree.
+    labels : (n,) array of int
+        Classes, sorted.
+    """
+    exact, theory, labels = np.asarray(exact), np.asarray(theory), np.asarray(labels)
+    theory = theory * (np.sign(exact @ theory) or 1.0)
+    for a in np.unique(labels):
+        members = np.flatnonzero(labels == a)
+        color = CLASS_COLORS[a % len(CLASS_COLORS)]
+        axes.plot(members, exact[members], ".", color=color, markersize=3.5, alpha=0.7, label=f"exact, class {a}")
+    some = np.arange(0, len(theory), max(1, len(theory) // 60))
+    axes.plot(some, theory[some], "x", color="black", markersize=4.5, label="equivalent")
+    axes.set(xlabel="sample", ylabel="entry")
+
+
+def scree(axes: Axes, exact: ArrayLike, theory: ArrayLike) -> None:
+    """Leading eigenvalues against their rank, on logarithmic axes.
+
+    Parameters
+    ----------
+    axes : Axes
+    exact, theory : (k,) arrays
+        Descending.
+    """
+    ranks = np.arange(1, len(np.asarray(exact)) + 1)
+    axes.loglog(ranks, exact, "o", color=BLUE, markersize=5, label="exact kernel")
+    axes.loglog(ranks, theory, "x", color=VERMILION, markersize=6, label="equivalent")
+    axes.set(xlabel="rank", ylabel="eigenvalue")
+    axes.legend()
+
+
+def plane(axes: Axes, vectors: ArrayLike, labels: ArrayLike, names: Sequence[str]) -> None:
+    """Samples in the plane of two eigenvectors, colored by class.
+
+    Parameters
+    ----------
+    axes : Axes
+    vectors : (n, 2) array
+    labels : (n,) array of int
+    names : sequence of str
+        One a class.
+    """
+    vectors, labels = np.asarray(vectors), np.asarray(labels)
+    for a, name in enumerate(names):
+        axes.plot(*vectors[labels == a].T, ".", color=CLASS_COLORS[a], markersize=3, alpha=0.6, label=name)
+    axes.set(xlabel="first eigenvector", ylabel="second eigenvector")
+    axes.legend(markerscale=3)
+
+
+def rate(axes: Axes, p: ArrayLike, errors: Mapping[str, ArrayLike]) -> None:
+    """Error against dimension on logarithmic axes: every seed a dot, the mean a line.
+
+    Parameters
+    ----------
+    axes : Axes
+    p : (m,) array
+        Dimensions.
+    errors : mapping of name to (seeds, m) array
+    """
+    for (name, values), color, marker in zip(errors.items(), CLASS_COLORS, "osD^v<"):
+        values = np.asarray(values)
+        axes.loglog(p, values.mean(axis=0), color=color, linewidth=1.0)
+        axes.loglog(p, values.T, marker, color=color, alpha=0.5, markersize=4, markeredgewidth=0)
+        axes.loglog([], [], marker, color=color, label=name)
+    axes.set(xlabel="dimension p", ylabel="operator-norm error")
+    axes.set_xticks(p, [str(value) for value in p])
+    axes.minorticks_off()
+    axes.legend()
+
+
+def kernels(axes: Sequence[Axes], matrices: Mapping[str, ArrayLike]) -> None:
+    """Matrices side by side on one color scale, diagonal left out of the scale.
+
+    Parameters
+    ----------
+    axes : sequence of Axes
+        One a matrix.
+    matrices : mapping of title to (n, n) array
+    """
+    arrays = [np.asarray(matrix) for matrix in matrices.values()]
+    off = ~np.eye(len(arrays[0]), dtype=bool)
+    low, high = np.percentile(arrays[0][off], [1, 99])
+    for axis, name, matrix in zip(axes, matrices, arrays):
+        picture = axis.imshow(matrix, vmin=low, vmax=high, cmap="cividis", interpolation="nearest")
+        axis.set(xlabel=name, xticks=[], yticks=[])
+        axis.grid(False)
+    axes[0].figure.colorbar(picture, ax=list(axes), shrink=0.8)
+
+
+use_style()
