@@ -23,7 +23,9 @@ PER_CLASS = {"train": 1000, "test": 200}
 SEED = 20240
 
 
-def draw(images: NDArray[np.uint8], labels: NDArray[np.uint8], per_class: int, seed: int) -> NDArray[np.int64]:
+def draw(
+    images: NDArray[np.uint8], labels: NDArray[np.uint8], per_class: int, seed: int
+) -> NDArray[np.int64]:
     """Indices of a shuffled, class-balanced draw without replacement."""
     rng = np.random.default_rng(seed)
     chosen = [

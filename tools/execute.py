@@ -22,6 +22,7 @@ from jupyter_cache.base import CacheBundleIn, JupyterCacheAbstract
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
+from nbformat.reader import NotJSONError
 
 SECONDS_EACH = float(os.environ.get("BOOK_NOTEBOOK_SECONDS", "60"))
 SECONDS_TOGETHER = 8 * SECONDS_EACH
@@ -82,6 +83,8 @@ def is_cached(path: Path, cache: JupyterCacheAbstract) -> bool:
         cache.match_cache_file(str(path))
     except KeyError:
         return False
+    except NotJSONError as error:
+        raise ValueError(f"notebooks/{path.name} is not a notebook: {error}") from error
     return True
 
 
@@ -138,7 +141,12 @@ def main() -> int:
         signal.signal(number, lambda *_: os._exit(130))  # kernels end with their parent
     cache = get_cache(str(options.root / "_build" / ".jupyter_cache"))
     paths = sorted((options.root / "notebooks").glob("*.ipynb"))
-    new = [path for path in paths if options.save or not is_cached(path, cache)]
+    try:
+        cached = {path for path in paths if is_cached(path, cache)}
+    except ValueError as error:
+        print(f"error: {' '.join(str(error).split())[:200]}", file=sys.stderr)
+        return 1
+    new = [path for path in paths if options.save or path not in cached]
     print(f"Executing {len(new)} of {len(paths)} notebooks, {WORKERS} at a time:", flush=True)
     line = complaint(paths, cache, execute_all(new, cache, options.save))
     if line:

@@ -197,8 +197,11 @@ def execute(book: Book, *options: str) -> None:
     """Run the notebooks that the cache does not hold, side by side."""
     drop_stale_cache(book)
     command = [str(book.python), str(TOOLS / "execute.py"), *options, str(book.root)]
-    if code := run(command, book):
-        raise SystemExit(code)  # execute.py has said which notebook, which cell and why
+    code = run(command, book)
+    if code == 1:
+        raise SystemExit(1)  # execute.py has said which notebook, which cell and why
+    if code:
+        raise Stop(f"the execution of the notebooks was ended from outside ({code}): run it again")
 
 
 def drop_stale_cache(book: Book) -> None:
@@ -231,13 +234,14 @@ def build_pages(book: Book) -> None:
     print(f"Pages built in {time.monotonic() - start:.0f} s.", flush=True)
 
 
-def make_test(book: Book, *options: str) -> None:
+def make_test(book: Book) -> None:
     """The tests, the built pages among them; nbval compares the run that filled the cache."""
     make_book(book)
     places = [name for name in ("tests", "notebooks") if (book.root / name).is_dir()]
     workers = ["-n", "2", "--dist", "loadfile"]
-    command = [str(book.python), "-m", "pytest", "-p", "replay", *workers, *options, *places]
-    if code := run(command, book, PYTHONPATH=str(TOOLS)):
+    color = "yes" if sys.stdout.isatty() else "no"
+    command = [str(book.python), "-m", "pytest", "-p", "replay", *workers, f"--color={color}"]
+    if code := run([*command, *places], book, PYTHONPATH=str(TOOLS)):
         raise Stop(f"the tests failed (pytest ended with {code}): its report is above")
 
 
@@ -394,7 +398,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
             "--no-env", action="store_true", help="use the Python that runs this, as it is"
         )
         if name == "book":
-            command.add_argument("--fresh", action="store_true", help="build even if nothing changed")
+            command.add_argument(
+                "--fresh", action="store_true", help="build even if nothing changed"
+            )
     return parser.parse_args(arguments)
 
 

@@ -211,7 +211,7 @@ def _hard_tanh(a: float = 1.0, c: float = 1.0) -> Activation:
 def _smooth(
     name: str, function: Function, slope: Function, kinks: tuple[float, ...] = ()
 ) -> Activation:
-    return Activation(name, function, slope, pairs.Series(function, kinks, name), kinks)
+    return Activation(name, function, slope, pairs.Series(function, slope, kinks, name), kinks)
 
 
 def _polynomial(coefficients: ArrayLike = (0.0, 1.0, 0.0, 1.0)) -> Activation:

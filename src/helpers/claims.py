@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 
 from helpers.checks import as_real_array
 
-MIMETYPE = "application/vnd.implicit-explicit.claim+json"
 SENSES = ("<=", ">=", "in")
 ROUNDING = 1e-9  # a bound this small is kept by rounding errors alone
 
@@ -114,15 +113,30 @@ def _bound(bound: float | tuple[float, float], sense: str) -> float | tuple[floa
     raise ValueError(f"bound must be {form} for sense={sense!r}, got {bound!r}")
 
 
+def glue(key: str, value: float) -> None:
+    """Keep a number under a key for the text of the book, at four digits: the same on every machine.
+
+    Parameters
+    ----------
+    key : str
+        What the text names in ``{glue:text}``.
+    value : float
+    """
+    from myst_nb import glue as keep
+
+    keep(key, float(f"{value:.4g}"), display=False)
+
+
 def _emit(claim: Claim) -> None:
-    """Send the record to the notebook when there is one, and print the sentence otherwise."""
+    """Leave the record with the cell's output when there is a notebook, and print the sentence otherwise."""
     shell = sys.modules.get("IPython")
     if shell is None or shell.get_ipython() is None:
         print(claim)
         return
     from IPython.display import publish_display_data
 
-    record = asdict(claim)
     # few digits, and none of a rounding error: the record is the same on every machine
-    record["measured"] = None if claim.is_rounding else float(f"{claim.measured:.3g}")
-    publish_display_data({"text/plain": str(claim), MIMETYPE: record})
+    record = asdict(claim) | {
+        "measured": None if claim.is_rounding else float(f"{claim.measured:.3g}")
+    }
+    publish_display_data({"text/plain": str(claim)}, metadata={"claim": record})

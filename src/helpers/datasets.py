@@ -114,7 +114,9 @@ class Dataset:
         chosen = list(classes)
         known = np.unique(self.labels)
         if not chosen or len(set(chosen)) < len(chosen) or not set(chosen) <= set(known.tolist()):
-            raise ValueError(f"classes must be different labels among {known.tolist()}, got {chosen}")
+            raise ValueError(
+                f"classes must be different labels among {known.tolist()}, got {chosen}"
+            )
         each, rest = divmod(integer(n, "n", 1), len(chosen))
         if rest or each == 0:
             raise ValueError(f"n must be a multiple of the {len(chosen)} classes, got {n}")
@@ -126,7 +128,9 @@ class Dataset:
     def _draw(self, label: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
         members = np.flatnonzero(self.labels == label)
         if count > len(members):
-            raise ValueError(f"n asks for {count} images of class {label}, which has {len(members)}")
+            raise ValueError(
+                f"n asks for {count} images of class {label}, which has {len(members)}"
+            )
         return np.sort(rng.choice(members, count, replace=False))
 
 
@@ -182,7 +186,9 @@ def _shipped_folder() -> Path:
     for folder in (here / "data", here.parents[1] / "data"):
         if (folder / "sha256.json").exists():
             return folder
-    raise FileNotFoundError("the data that ship with the book are missing: get the repository's folder data/ again")
+    raise FileNotFoundError(
+        "the data that ship with the book are missing: get the repository's folder data/ again"
+    )
 
 
 def _load_full(name: str, split: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8], str]:
@@ -238,7 +244,9 @@ def _fetch(name: str, key: str) -> Path:
 def _verify(path: Path, expected: str) -> None:
     algorithm, digest = expected.split(":")
     if not path.exists():
-        raise FileNotFoundError(f"{path.name} is missing from {path.parent.name}/: get it again from the repository")
+        raise FileNotFoundError(
+            f"{path.name} is missing from {path.parent.name}/: get it again from the repository"
+        )
     found = hashlib.file_digest(path.open("rb"), algorithm).hexdigest()
     if found != digest:
         raise DataError(
@@ -251,7 +259,9 @@ def _read_npz(path: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.uin
         with np.load(path, allow_pickle=False) as archive:
             missing = [key for key in KEYS if key not in archive]
             if missing:
-                raise DataError(f"{path} must have the keys {', '.join(KEYS)}; {', '.join(missing)} missing")
+                raise DataError(
+                    f"{path} must have the keys {', '.join(KEYS)}; {', '.join(missing)} missing"
+                )
             images, labels = archive[f"x_{split}"], archive[f"y_{split}"]
     except (zipfile.BadZipFile, ValueError, OSError, EOFError) as error:
         if isinstance(error, DataError):
@@ -274,7 +284,9 @@ def _read_idx(path: Path) -> NDArray[np.uint8]:
     for length in shape:
         size *= length
     if len(raw) != start + size:
-        raise DataError(f"{path} has {len(raw) - start} bytes for the shape {tuple(shape)} of its header")
+        raise DataError(
+            f"{path} has {len(raw) - start} bytes for the shape {tuple(shape)} of its header"
+        )
     return np.frombuffer(raw, np.uint8, size, start).reshape(shape)
 
 

@@ -174,4 +174,6 @@ def ck(network: ImplicitNetwork, stats: Statistics, X: ArrayLike) -> Equivalent:
 def _core(second: float, third: float, stats: Statistics) -> Array:
     r"""The matrix :math:`\Omega` of Theorem 1, shape (K+1, K+1)."""
     t = stats.t[:, None]
-    return np.block([[second * t @ t.T + third * stats.T, second * t], [second * t.T, second * np.ones((1, 1))]])
+    return np.block(
+        [[second * t @ t.T + third * stats.T, second * t], [second * t.T, second * np.ones((1, 1))]]
+    )

@@ -19,7 +19,7 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from helpers import equivalents, kernels, mixtures, networks, spectra
+from helpers import equivalents, kernels, mixtures, networks, plotting, spectra
 from helpers.progress import track
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
@@ -83,7 +83,9 @@ def slope(p: NDArray[np.float64], errors: NDArray[np.float64]) -> tuple[float, f
     """
     errors = np.atleast_2d(errors)
     if len(errors) < 2:
-        raise ValueError(f"errors must have at least 2 seeds for a standard error, got {len(errors)}")
+        raise ValueError(
+            f"errors must have at least 2 seeds for a standard error, got {len(errors)}"
+        )
     slopes = np.polyfit(np.log(p), np.log(errors).T, 1)[0]
     return float(slopes.mean()), float(slopes.std(ddof=1) / np.sqrt(len(slopes)))
 
@@ -169,16 +171,48 @@ def load(name: str, parameters: dict[str, Any], folder: Path = RESULTS) -> dict[
         result = json.loads(path.read_text(encoding="utf-8"))
         recorded = result["parameters"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"results/{path.name} is not a result file: run `make experiments`") from error
+        raise ValueError(
+            f"results/{path.name} is not a result file: run `make experiments`"
+        ) from error
     if recorded != parameters:
-        raise ValueError(f"results/{path.name} is of other parameters {recorded}: run `make experiments`")
+        raise ValueError(
+            f"results/{path.name} is of other parameters {recorded}: run `make experiments`"
+        )
     return result
+
+
+def headline(result: dict[str, Any], folder: Path = RESULTS) -> Path:
+    """Draw the figure of the landing page: a spectrum and its equivalent, and the rate of a sweep.
+
+    Parameters
+    ----------
+    result : dict
+        From :func:`ck_rate`.
+    folder : Path
+        Where ``headline.png`` goes.
+
+    Returns
+    -------
+    Path
+    """
+    sample = mixtures.two_class(1000).sample(800, seed=1)
+    stats = mixtures.statistics(sample)
+    network = networks.ImplicitNetwork("relu", 0.2).centered(stats.tau0)
+    exact = kernels.ck(network, sample.X)
+    theory = equivalents.ck(network, stats, sample.X).toarray()
+    figure, axes = plotting.panels(2)
+    plotting.spectra(axes[0], spectra.eigenvalues(exact), spectra.eigenvalues(theory), spikes=2)
+    plotting.rate(axes[1], result["parameters"]["p"], result["errors"])
+    path = folder / "headline.png"
+    figure.savefig(path, metadata={"Software": None})
+    return path
 
 
 def main() -> None:
     """Run every sweep of the book and write its result."""
     result = ck_rate()
     print("wrote", save(result, "ck_rate").relative_to(RESULTS.parent))
+    print("wrote", headline(result).relative_to(RESULTS.parent))
     for name, errors in result["errors"].items():
         mean, error = slope(np.array(CK_RATE["p"]), np.array(errors))
         print(f"  {name}: slope {mean:.3f} ± {error:.3f}")

@@ -104,7 +104,9 @@ def ck_and_ntk(network: Network, X: ArrayLike, trained: Trained = "default") -> 
 def _compute(network: Network, X: ArrayLike, trained: Trained | None) -> tuple[Array, ...]:
     """Conjugate kernel and, unless ``trained`` is None, tangent kernel."""
     if not isinstance(network, ImplicitNetwork | ExplicitNetwork):
-        raise TypeError(f"network must be an ImplicitNetwork or an ExplicitNetwork, got {network!r}")
+        raise TypeError(
+            f"network must be an ImplicitNetwork or an ExplicitNetwork, got {network!r}"
+        )
     X = as_data(X)
     _require_memory(X.shape[1], 1 if trained is None else 2)
     gram = X.T @ X  # half the work of a product: BLAS sees the symmetry
@@ -169,7 +171,9 @@ def _implicit_rate(trained: Trained | None) -> float:
     """Whether a DEQ's input weights B are trained, as a rate."""
     rates = {None: 0.0, "default": 0.0, "all": 1.0}
     if not (trained is None or isinstance(trained, str)) or trained not in rates:
-        raise ValueError(f'trained must be "default" or "all" for an implicit network, got {trained!r}')
+        raise ValueError(
+            f'trained must be "default" or "all" for an implicit network, got {trained!r}'
+        )
     return rates[trained]
 
 
@@ -189,7 +193,9 @@ def _solve(phi: Activation, left: Array, right: Array, source: Array, gain: Arra
         if residual < TOLERANCE and rho.shape == gap.shape:
             return rho
         rho = np.clip(rho + gap / (1.0 - gain * slope), -1.0, 1.0)
-    raise ConvergenceError(f"Newton's iteration on the pairs of the {phi.name} network stalled", residual)
+    raise ConvergenceError(
+        f"Newton's iteration on the pairs of the {phi.name} network stalled", residual
+    )
 
 
 def _explicit(
@@ -234,7 +240,9 @@ def _explicit_rates(trained: Trained | None, depth: int) -> tuple[float, ...]:
 def _finite_slopes(phi: Activation, s: Array) -> Array:
     slopes = phi.slope_second_moment(s)
     if np.isinf(slopes).any():
-        raise ValueError(f"{phi.name} jumps: E[phi'^2] and so its tangent kernel's diagonal are infinite")
+        raise ValueError(
+            f"{phi.name} jumps: E[phi'^2] and so its tangent kernel's diagonal are infinite"
+        )
     return slopes
 
 

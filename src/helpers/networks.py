@@ -223,4 +223,6 @@ def fixed_point(step, start: Array, what: str) -> Array:  # type: ignore[no-unty
         s = np.where(np.isfinite(leap) & (leap > 0) & (bend != 0), leap, second)
         if residual < TOLERANCE:
             return second
-    raise ConvergenceError(f"{what} did not settle: is sigma_a2 beyond the sharp threshold?", residual)
+    raise ConvergenceError(
+        f"{what} did not settle: is sigma_a2 beyond the sharp threshold?", residual
+    )

@@ -9,7 +9,6 @@ step and the tangent kernel. A constant subtracted from :math:`\varphi` changes 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,12 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, owens_t
 
-from helpers.errors import ConvergenceError
-from helpers.quadrature import hermite_coefficients, in_variance, rule
+from helpers.quadrature import Function, hermite_coefficients, in_variance, pair_mean, rule
 
 Array = NDArray[np.float64]
 TOLERANCE = 1e-13  # share of E[phi^2] that a truncated series may leave out
-MAX_DEGREE = 1536  # a Hermite series that needs more terms than this has a kink
+MAX_DEGREE = 256  # a Hermite series that needs many more terms than this has a kink
 
 
 class Pairs(Protocol):
@@ -137,14 +135,23 @@ class Hinges:
     def prepare(self, s: Array) -> Array:
         root = np.sqrt(s)
         levels = [knot / root for knot in self.knots]
-        return np.array([root, *levels, *[d * ndtr(-h) for d, h in zip(self.jumps, levels)],
-                         *[d * _hinge_mean(h) for d, h in zip(self.jumps, levels)]])
+        return np.array(
+            [
+                root,
+                *levels,
+                *[d * ndtr(-h) for d, h in zip(self.jumps, levels)],
+                *[d * _hinge_mean(h) for d, h in zip(self.jumps, levels)],
+            ]
+        )
 
     def covariance(self, left: Array, right: Array, rho: Array) -> tuple[Array, Array]:
         m = len(self.knots)
         h, k = left[1 : m + 1], right[1 : m + 1]
         mean_left, mean_right = left[2 * m + 1 :].sum(0), right[2 * m + 1 :].sum(0)
-        slopes = self.slope + left[m + 1 : 2 * m + 1].sum(0), self.slope + right[m + 1 : 2 * m + 1].sum(0)
+        slopes = (
+            self.slope + left[m + 1 : 2 * m + 1].sum(0),
+            self.slope + right[m + 1 : 2 * m + 1].sum(0),
+        )
         linear = self.slope * (slopes[0] + slopes[1] - self.slope)
         value, slope = linear * rho - mean_left * mean_right, linear + 0 * rho
         for i, d in enumerate(self.jumps):
@@ -189,60 +196,78 @@ def _orthant(h: Array, k: Array, over_h: Array, over_k: Array, root: Array) -> A
 class Series:
     r"""Any square-integrable function, by :math:`\sum_{k \ge 1} c_k(s) c_k(t) \rho^k` (Mehler 1866).
 
-    The degree is the least whose Parseval remainder :math:`E[f^2] - \sum_k c_k^2` is below the tolerance for
-    every variance, which by Cauchy-Schwarz bounds the error of every pair at every correlation.
+    What the terms left out may add to a pair is, by Cauchy-Schwarz, at most
+    :math:`r(s) r(t) |\rho|^{N+1}` with :math:`r^2 = E[f^2] - \sum_{k \le N} c_k^2` (Parseval). Where this
+    a-priori bound exceeds the tolerance, at correlations near one of a function with kinks, the pair is
+    integrated in two dimensions instead.
     """
 
-    function: Callable[[Array], Array]
+    function: Function
+    slope: Function
     kinks: tuple[float, ...] = ()
     name: str = "activation"
 
     def prepare(self, s: Array) -> Array:
-        degree = 32
-        ends = np.array([s.min(), s.max()])
-        while (missing := self._expand(ends, degree)[1]) > TOLERANCE:
-            if degree >= MAX_DEGREE:
-                raise ConvergenceError(
-                    f"the Hermite series of {self.name} needs more than {MAX_DEGREE} terms", missing
-                )
+        """Rows: the standard deviation in the place of c_0, then c_1 ... c_N, then r."""
+        ends, degree = np.array([s.min(), s.max()]), 32
+        while self._expand(ends, degree)[-1].max() > TOLERANCE and degree < MAX_DEGREE:
             degree *= 2
-        return _trim(in_variance(lambda v: self._expand(v, degree)[0], s))
+        rows = in_variance(lambda v: self._expand(v, degree), s)
+        return np.concatenate([np.sqrt(s)[None], _without_parity(rows[1:-1]), np.abs(rows[-1:])])
 
-    def _expand(self, s: Array, degree: int) -> tuple[Array, float]:
-        """Coefficients up to a degree, and the largest share of E[f^2] that they miss."""
+    def _expand(self, s: Array, degree: int) -> Array:
+        """Coefficients c_0 ... c_N and, in a last row, the remainder r^2."""
         rows = hermite_coefficients(self.function, s, degree, self.kinks)
         nodes, weights = rule(s, self.kinks, degree)
         norms = (weights * self.function(np.sqrt(s)[:, None] * nodes) ** 2).sum(axis=1)
-        return rows, float((1 - (rows**2).sum(axis=0) / norms).max())
+        return np.concatenate([rows, (norms - (rows**2).sum(axis=0))[None]])
 
     def covariance(self, left: Array, right: Array, rho: Array) -> tuple[Array, Array]:
-        shape = np.broadcast_shapes(left[0].shape, right[0].shape, rho.shape)
-        value, slope, term = np.zeros(shape), np.zeros(shape), np.empty(shape)
-        degree = _degree(left, right, rho)
-        stride = 1 if left[1::2].any() and left[2::2].any() else 2  # an odd or even function skips
-        first = 1 if left[1::2].any() else 2
-        power = rho if stride == 1 else rho * rho
-        for k in range(first + stride * ((degree - first) // stride), 0, -stride):
-            # Horner in rho^stride, its derivative along
-            slope *= power
-            slope += value
-            value *= power
-            value += np.multiply(left[k], right[k], out=term)
-        below = 1.0 if first == 1 else rho  # rho^(first - 1)
-        slope *= stride * below * power
-        slope += first * below * value
-        value *= below * rho
+        value, slope = _horner(left[:-1], right[:-1], rho)
+        bound = np.sqrt(left[-1] * right[-1]) * len(left) * np.abs(rho) ** (len(left) - 2)
+        if bound.max() > 1e3 * TOLERANCE * np.abs(left[1:-1]).max() ** 2:
+            far = (
+                np.broadcast_to(bound, value.shape)
+                > 1e3 * TOLERANCE * np.abs(left[1:-1]).max() ** 2
+            )
+            value[far], slope[far] = self._integrate(
+                *(np.broadcast_to(array, value.shape)[far] for array in (left[0], right[0], rho))
+            )
         return value, slope
 
+    def _integrate(self, left: Array, right: Array, rho: Array) -> tuple[Array, Array]:
+        s, t = left**2, right**2
+        means = [self._expand(v, 0)[0] for v in (s, t)]
+        value = pair_mean(self.function, s, t, rho, self.kinks) - means[0] * means[1]
+        return value, left * right * pair_mean(self.slope, s, t, rho, self.kinks)
 
-def _trim(rows: Array) -> Array:
-    """Drop trailing coefficients that together stay far below the tolerance, and those of a parity absent."""
+
+def _horner(left: Array, right: Array, rho: Array) -> tuple[Array, Array]:
+    """Sum of c_k(s) c_k(t) rho^k over k >= 1, and its derivative in rho."""
+    shape = np.broadcast_shapes(left[0].shape, right[0].shape, rho.shape)
+    value, slope, term = np.zeros(shape), np.zeros(shape), np.empty(shape)
+    degree = _degree(left, right, rho)
+    first = 1 if left[1::2].any() else 2
+    stride = 1 if first == 1 and left[2::2].any() else 2  # an odd or even function skips
+    power = rho if stride == 1 else rho * rho
+    for k in range(first + stride * ((degree - first) // stride), 0, -stride):
+        slope *= power
+        slope += value
+        value *= power
+        value += np.multiply(left[k], right[k], out=term)
+    below = 1.0 if first == 1 else rho  # rho^(first - 1)
+    slope *= stride * below * power
+    slope += first * below * value
+    value *= below * rho
+    return value, slope
+
+
+def _without_parity(rows: Array) -> Array:
+    """Set the coefficients c_1 ... of an absent parity, which are rounding, to zero."""
     energy = (rows**2).max(axis=1)
-    tail = np.cumsum(energy[::-1])[::-1]
-    rows = rows[: max(3, int((tail > 1e-3 * TOLERANCE * tail[0]).sum()))].copy()
-    for parity in (1, 2):
-        if energy[parity::2].sum() < 1e-28 * energy.sum():
-            rows[parity::2] = 0.0
+    for start in (0, 1):
+        if energy[start::2].sum() < 1e-28 * energy.sum():
+            rows[start::2] = 0.0
     return rows
 
 

@@ -13,7 +13,12 @@ from numpy.typing import ArrayLike
 
 # Okabe and Ito's palette: told apart by every kind of color vision, and in gray by its order
 BLUE, ORANGE, GREEN, PINK, SKY, VERMILION = (
-    "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00"
+    "#0072b2",
+    "#e69f00",
+    "#009e73",
+    "#cc79a7",
+    "#56b4e9",
+    "#d55e00",
 )
 GRAY = "#5f6368"
 CLASS_COLORS = (BLUE, VERMILION, GREEN, ORANGE, PINK, SKY)
@@ -74,7 +79,15 @@ def spectra(
     bulks = [values[: len(values) - spikes] for values in (exact, theory)]
     edges = np.linspace(min(b[0] for b in bulks), max(b[-1] for b in bulks), bins + 1)
     axes.hist(bulks[0], edges, density=True, color=SKY, alpha=0.75, label=labels[0])
-    axes.hist(bulks[1], edges, density=True, histtype="step", color=VERMILION, linewidth=1.8, label=labels[1])
+    axes.hist(
+        bulks[1],
+        edges,
+        density=True,
+        histtype="step",
+        color=VERMILION,
+        linewidth=1.8,
+        label=labels[1],
+    )
     axes.set(xlabel="eigenvalue (bulk)", ylabel="density")
     axes.legend(loc="upper right")
     if spikes:
@@ -102,7 +115,15 @@ def eigenvectors(axes: Axes, exact: ArrayLike, theory: ArrayLike, labels: ArrayL
     for a in np.unique(labels):
         members = np.flatnonzero(labels == a)
         color = CLASS_COLORS[a % len(CLASS_COLORS)]
-        axes.plot(members, exact[members], ".", color=color, markersize=3.5, alpha=0.7, label=f"exact, class {a}")
+        axes.plot(
+            members,
+            exact[members],
+            ".",
+            color=color,
+            markersize=3.5,
+            alpha=0.7,
+            label=f"exact, class {a}",
+        )
     some = np.arange(0, len(theory), max(1, len(theory) // 60))
     axes.plot(some, theory[some], "x", color="black", markersize=4.5, label="equivalent")
     axes.set(xlabel="sample", ylabel="entry")
@@ -137,7 +158,9 @@ def plane(axes: Axes, vectors: ArrayLike, labels: ArrayLike, names: Sequence[str
     """
     vectors, labels = np.asarray(vectors), np.asarray(labels)
     for a, name in enumerate(names):
-        axes.plot(*vectors[labels == a].T, ".", color=CLASS_COLORS[a], markersize=3, alpha=0.6, label=name)
+        axes.plot(
+            *vectors[labels == a].T, ".", color=CLASS_COLORS[a], markersize=3, alpha=0.6, label=name
+        )
     axes.set(xlabel="first eigenvector", ylabel="second eigenvector")
     axes.legend(markerscale=3)
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Function = Callable[[Array], Array]
 
 DEGREES = (16, 32, 64, 128)  # of an interpolation in the variance, tried in turn
 ROUNDING = 4e-15  # what a sum of a few hundred terms leaves
@@ -43,21 +44,12 @@ def rule(s: Array, kinks: tuple[float, ...] = (), degree: int = 8) -> tuple[Arra
         ``(weights * f(sqrt(s) * nodes)).sum(-1)`` is the expectation.
     """
     s = np.asarray(s, dtype=float)
-    inner = np.clip(np.sort(kinks)[None, :] / np.sqrt(s)[:, None], -REACH, REACH)
-    ends = np.full((s.size, 1), REACH)
-    edges = np.concatenate([-ends, inner, ends], axis=1)
     width = min(3.0, 3.0 / np.sqrt(s.max()), 12.0 / np.sqrt(degree + 1.0))
-    panels = int(np.ceil(np.diff(edges, axis=1).max() / width))
-    unit, unit_weights = _legendre()
-    offsets = ((np.arange(panels)[:, None] + unit) / panels).ravel()
-    lengths = np.diff(edges, axis=1)[:, :, None]
-    nodes = (edges[:, :-1, None] + lengths * offsets).reshape(s.size, -1)
-    weights = (lengths / panels * np.tile(unit_weights, panels)).reshape(s.size, -1)
-    return nodes, weights * np.exp(-0.5 * nodes**2) / np.sqrt(2.0 * np.pi)
+    return _panels(np.array(kinks)[None, :] / np.sqrt(s)[:, None], width)
 
 
 def hermite_coefficients(
-    f: Callable[[Array], Array], s: Array, degree: int, kinks: tuple[float, ...] = ()
+    f: Function, s: Array, degree: int, kinks: tuple[float, ...] = ()
 ) -> Array:
     r"""Coefficients :math:`c_k(s) = E[f(\sqrt s\,\xi) h_k(\xi)]` in orthonormal Hermite polynomials.
 
@@ -89,7 +81,7 @@ def hermite_coefficients(
     return np.array(rows)
 
 
-def in_variance(function: Callable[[Array], Array], s: Array) -> Array:
+def in_variance(function: Function, s: Array) -> Array:
     r"""Values of a function of the variance at very many variances, by Chebyshev interpolation in log s.
 
     Gaussian moments are analytic in s, and the norms of real data span a narrow range: a few dozen
@@ -123,3 +115,69 @@ def in_variance(function: Callable[[Array], Array], s: Array) -> Array:
             points = np.clip((np.log(s) - middle) / half, -1.0, 1.0)
             return coefficients @ np.polynomial.chebyshev.chebvander(points, degree).T
     return function(s)
+
+
+def pair_mean(
+    f: Function,
+    s: Array,
+    t: Array,
+    rho: Array,
+    kinks: tuple[float, ...] = (),
+) -> Array:
+    r"""Expectation :math:`E[f(u)f(v)]` of Gaussian pairs at correlations near one or minus one.
+
+    In the sum and the difference of the standardized pair, :math:`U = ap + bm, V = ap - bm`, the
+    integrand is smooth between its kinks, which are lines; Gauss-Legendre panels end on them, first in
+    p, then in m where two of them cross. About 20 000 evaluations a pair: for the few pairs that a
+    series cannot reach.
+
+    Parameters
+    ----------
+    f : callable
+        Vectorized real function.
+    s, t, rho : (n,) arrays
+        Variances, and correlations of absolute value below or at one.
+    kinks : tuple of float
+        Points where ``f`` is not smooth.
+
+    Returns
+    -------
+    (n,) array
+    """
+    values = [_one_pair(f, *pair, np.array(kinks)) for pair in zip(s, t, rho, strict=True)]
+    return np.array(values)
+
+
+def _one_pair(f: Function, s: float, t: float, rho: float, kinks: Array) -> float:
+    a, b = np.sqrt((1 + rho) / 2), np.sqrt((1 - rho) / 2)
+    root_s, root_t = np.sqrt(s), np.sqrt(t)
+    if rho < 0:  # then the difference is the wide direction: turn v over
+        a, b, sign = b, a, -1.0
+    else:
+        sign = 1.0
+    width = min(3.0, 3.0 / max(root_s, root_t))
+    left, right = (
+        kinks / root_s,
+        sign * kinks / root_t,
+    )  # where f(u) and f(v) break, in U and sign * V
+    crossings = ((left[:, None] - right[None, :]) / (2 * max(b, 1e-150))).ravel()
+    m, m_weights = _panels(crossings[None, :], width)
+    breaks = np.concatenate([left[:, None] - b * m, right[:, None] + b * m]) / a
+    p, p_weights = _panels(breaks.T, width)
+    u, v = a * p + b * m.T, a * p - b * m.T
+    values = f(root_s * u) * f(sign * root_t * v)
+    return float(m_weights[0] @ (p_weights * values).sum(axis=1))
+
+
+def _panels(breaks: Array, width: float) -> tuple[Array, Array]:
+    """Gauss-Legendre nodes and Gaussian weights between sorted breaks, a row each."""
+    inner = np.sort(np.clip(breaks, -REACH, REACH), axis=1)
+    ends = np.full((len(inner), 1), REACH)
+    edges = np.concatenate([-ends, inner, ends], axis=1)
+    lengths = np.diff(edges, axis=1)[:, :, None]
+    panels = int(np.ceil(lengths.max() / width))
+    unit, unit_weights = _legendre()
+    offsets = ((np.arange(panels)[:, None] + unit) / panels).ravel()
+    nodes = (edges[:, :-1, None] + lengths * offsets).reshape(len(inner), -1)
+    weights = (lengths / panels * np.tile(unit_weights, panels)).reshape(len(inner), -1)
+    return nodes, weights * np.exp(-0.5 * nodes**2) / np.sqrt(2.0 * np.pi)

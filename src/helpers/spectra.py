@@ -94,7 +94,9 @@ def operator_norm(A: ArrayLike | LinearOperator) -> float:
     return float(np.abs(_lanczos(A, 1, "LM")[0]).max())
 
 
-def histogram(values: ArrayLike, bins: int = 60, range: tuple[float, float] | None = None) -> Histogram:
+def histogram(
+    values: ArrayLike, bins: int = 60, range: tuple[float, float] | None = None
+) -> Histogram:
     """Density of eigenvalues on equal bins.
 
     Parameters
@@ -111,7 +113,9 @@ def histogram(values: ArrayLike, bins: int = 60, range: tuple[float, float] | No
     """
     values = as_real_array(values, "values")
     if values.ndim != 1 or values.size == 0:
-        raise ValueError(f"values must be a vector with at least one entry, got shape {values.shape}")
+        raise ValueError(
+            f"values must be a vector with at least one entry, got shape {values.shape}"
+        )
     counts, edges = np.histogram(values, integer(bins, "bins", 1), range)
     return Histogram(edges, counts / (values.size * np.diff(edges)))
 
@@ -122,7 +126,9 @@ def _lanczos(A: Array | LinearOperator, k: int, which: str) -> tuple[Array, Arra
     try:
         return eigsh(A, k, which=which, v0=start, tol=1e-10)
     except ArpackNoConvergence as error:
-        raise ConvergenceError(f"Lanczos found {len(error.eigenvalues)} of {k} eigenpairs", np.nan) from error
+        raise ConvergenceError(
+            f"Lanczos found {len(error.eigenvalues)} of {k} eigenpairs", np.nan
+        ) from error
 
 
 def _symmetric(A: ArrayLike) -> Array:
