@@ -208,7 +208,7 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    r"""What the equivalents need to know of the data, equations (eq-tau0) to (eq-T).
+    r"""What the equivalents need to know of the data, equations (eq-tau0) to (eq-products).
 
     Attributes
     ----------
@@ -276,7 +276,7 @@ def two_class(p: int) -> GaussianMixture:
 
 
 def statistics(sample: Sample) -> Statistics:
-    r"""Statistics of a sample from the true means and covariances, equations (eq-tau0) to (eq-T).
+    r"""Statistics of a sample from the true means and covariances, equations (eq-tau0) to (eq-products).
 
     The proportions are those of the sample, :math:`\pi_a = n_a/n`; :math:`\tau_0` and t hold the
     means as well as the covariances, which matters at finite p.
