@@ -96,6 +96,12 @@ def test_broken_notebook_is_named_with_cell_and_error(toy):
     assert "ZeroDivisionError: division by zero" in line
 
 
+def test_truncated_notebook_is_named(toy):
+    path = toy / NOTEBOOK
+    path.write_text(path.read_text(encoding="utf-8")[:100], encoding="utf-8")
+    assert "notebooks/10_toy.ipynb is not a notebook" in error_line(tool(toy, "book"))
+
+
 def test_notebook_beyond_its_time_fails(toy):
     edit(toy, "sum(range(10))", "__import__('time').sleep(30)")
     line = error_line(tool(toy, "book", BOOK_NOTEBOOK_SECONDS="2"))

@@ -226,7 +226,9 @@ def build_pages(book: Book) -> None:
     code, output = run_quietly([*command, "-n", "-W", "--keep-going"], book)
     output = re.sub(r"\x1b\[[\d;]*m", "", output).replace(f"{book.root}{os.sep}", "")
     (book.build / "build.log").write_text(output, encoding="utf-8")
-    complaints = [line for line in output.splitlines() if re.search(r"\b(WARNING|ERROR|CRITICAL)\b", line)]
+    complaints = [
+        line for line in output.splitlines() if re.search(r"\b(WARNING|ERROR|CRITICAL)\b", line)
+    ]
     if code or not book.page.exists():
         print("\n".join(complaints), file=sys.stderr)
         why = f"{len(complaints)} warnings, above" if complaints else last_line(output)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.linalg import LinearOperator
 
-from helpers import spectra
+from helpers import eigen
 from helpers.checks import as_data, positive
 from helpers.mixtures import Statistics
 from helpers.networks import ImplicitNetwork, warn_if_scale_differs
@@ -134,7 +134,7 @@ class Equivalent(LinearOperator):
 
     def eigsh(self, k: int) -> tuple[Array, Array]:
         """The ``k`` largest eigenvalues, descending, and their vectors as columns: O(npk) a step."""
-        return spectra.top_eigenpairs(self, k)
+        return eigen.top_eigenpairs(self, k)
 
 
 def ck(network: ImplicitNetwork, stats: Statistics, X: ArrayLike) -> Equivalent:

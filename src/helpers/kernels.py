@@ -14,16 +14,22 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse.linalg import LinearOperator
+from threadpoolctl import threadpool_limits
 
+from helpers import eigen
 from helpers.activations import Activation
 from helpers.checks import as_data, as_real_array
 from helpers.errors import ConvergenceError
 from helpers.networks import ExplicitNetwork, ImplicitNetwork
+from helpers.progress import track
 
 Array = NDArray[np.float64]
 Network = ImplicitNetwork | ExplicitNetwork
 Trained = str | tuple[float, ...]
+Block = Callable[[slice, slice, Array], tuple[Array, ...]]
 TILE = 128  # a tile of doubles and its temporaries stay in the cache
+OPERATOR_TILE = 512  # wide enough for the products with vectors
 TOLERANCE = 1e-13
 STEPS = 60
 
@@ -101,22 +107,104 @@ def ck_and_ntk(network: Network, X: ArrayLike, trained: Trained = "default") -> 
     return _compute(network, X, trained)
 
 
+def operator(
+    network: Network, X: ArrayLike, kernel: str = "ck", trained: Trained = "default"
+) -> KernelOperator:
+    r"""The exact kernel as an operator that never stores n x n entries: tiles are computed as they are needed.
+
+    A product with b vectors costs one computation of the kernel, whatever b: use
+    :meth:`KernelOperator.eigsh`, whose products are few and wide.
+
+    Parameters
+    ----------
+    network : ImplicitNetwork or ExplicitNetwork
+    X : (p, n) array
+    kernel : {"ck", "ntk"}
+    trained : as in :func:`ntk`
+
+    Returns
+    -------
+    KernelOperator
+        A scipy ``LinearOperator`` of shape (n, n).
+
+    Raises
+    ------
+    As :func:`ntk`.
+    """
+    if kernel not in ("ck", "ntk"):
+        raise ValueError(f'kernel must be "ck" or "ntk", got {kernel!r}')
+    X = as_data(X)
+    squared_norms = np.einsum("ij,ij->j", X, X)
+    block, diagonals = _solver(network, squared_norms, None if kernel == "ck" else trained)
+    return KernelOperator(X, block, diagonals[-1])
+
+
+class KernelOperator(LinearOperator):
+    """An exact kernel known by its products; made by :func:`operator`."""
+
+    def __init__(self, X: Array, block: Block, diagonal: Array) -> None:
+        super().__init__(np.dtype(np.float64), (X.shape[1],) * 2)
+        self.X, self.block, self.diagonal = X, block, diagonal
+
+    def eigsh(self, k: int, passes: int = 8) -> tuple[Array, Array]:
+        """The ``k`` largest eigenvalues, descending, and vectors, from ``passes`` wide products.
+
+        Raises
+        ------
+        ConvergenceError
+            With the residual, if ``passes`` were too few for a relative residual of 1e-4.
+        """
+        return eigen.block_eigenpairs(self, k, passes)
+
+    def _matmat(self, vectors: Array) -> Array:
+        out = self.diagonal[:, None] * vectors
+        bands = list(_bands(self.shape[0], OPERATOR_TILE))
+        with ThreadPoolExecutor(_threads()) as pool, threadpool_limits(1, "blas"):
+            for index, rows in track(enumerate(bands), len(bands), "kernel product"):
+                tasks = pool.map(lambda columns: self._tile(rows, columns, vectors), bands[index:])  # noqa: B023
+                for columns, (right, left) in zip(bands[index:], tasks):
+                    out[rows] += right
+                    if columns != rows:
+                        out[columns] += left
+        return out
+
+    def _tile(self, rows: slice, columns: slice, vectors: Array) -> tuple[Array, Array]:
+        """Products of one tile with its columns' and its rows' part of the vectors."""
+        values = self.block(rows, columns, self.X[:, rows].T @ self.X[:, columns])[-1]
+        if rows == columns:
+            values = (values + values.T) / 2
+            np.fill_diagonal(values, 0.0)
+        return values @ vectors[columns], values.T @ vectors[rows]
+
+    def _matvec(self, vector: Array) -> Array:
+        return self._matmat(vector.reshape(-1, 1)).reshape(vector.shape)
+
+    def _adjoint(self) -> KernelOperator:
+        return self
+
+
 def _compute(network: Network, X: ArrayLike, trained: Trained | None) -> tuple[Array, ...]:
     """Conjugate kernel and, unless ``trained`` is None, tangent kernel."""
-    if not isinstance(network, ImplicitNetwork | ExplicitNetwork):
-        raise TypeError(
-            f"network must be an ImplicitNetwork or an ExplicitNetwork, got {network!r}"
-        )
     X = as_data(X)
     _require_memory(X.shape[1], 1 if trained is None else 2)
     gram = X.T @ X  # half the work of a product: BLAS sees the symmetry
-    make = _implicit if isinstance(network, ImplicitNetwork) else _explicit
-    block, diagonals = make(network, gram.diagonal().copy(), trained)
+    block, diagonals = _solver(network, gram.diagonal().copy(), trained)
     kernels = (gram,) if trained is None else (gram, np.empty_like(gram))
     _fill(kernels, block)
     for kernel, values in zip(kernels, diagonals):
         np.fill_diagonal(kernel, values)
     return kernels
+
+
+def _solver(
+    network: Network, squared_norms: Array, trained: Trained | None
+) -> tuple[Block, tuple[Array, ...]]:
+    """What computes a tile of the kernels from the Gram matrix's, and the diagonals."""
+    if isinstance(network, ImplicitNetwork):
+        return _implicit(network, squared_norms, trained)
+    if isinstance(network, ExplicitNetwork):
+        return _explicit(network, squared_norms, trained)
+    raise TypeError(f"network must be an ImplicitNetwork or an ExplicitNetwork, got {network!r}")
 
 
 @dataclass(frozen=True)
@@ -136,9 +224,6 @@ class _Samples:
         scale = self.root[rows, None] * self.root[None, columns]
         means = self.mean[rows, None] * self.mean[None, columns]
         return scale, means, self.prepared[..., rows, None], self.prepared[..., None, columns]
-
-
-Block = Callable[[slice, slice, Array], tuple[Array, ...]]
 
 
 def _implicit(
@@ -262,10 +347,16 @@ def _fill(kernels: tuple[Array, ...], block: Block) -> None:
 
 
 def _tiles(n: int) -> Iterator[tuple[slice, slice]]:
-    starts = range(0, n, TILE)
-    for first in starts:
-        for second in range(first, n, TILE):
-            yield slice(first, min(first + TILE, n)), slice(second, min(second + TILE, n))
+    """Tiles of the upper triangle."""
+    bands = list(_bands(n, TILE))
+    for index, rows in enumerate(bands):
+        for columns in bands[index:]:
+            yield rows, columns
+
+
+def _bands(n: int, width: int) -> Iterator[slice]:
+    for start in range(0, n, width):
+        yield slice(start, min(start + width, n))
 
 
 def _threads() -> int:
@@ -282,5 +373,5 @@ def _require_memory(n: int, matrices: int) -> None:
     if need > total:
         raise MemoryError(
             f"{matrices} kernel(s) of n = {n} samples need {need / 2**30:.1f} GiB, "
-            f"the machine has {total / 2**30:.1f} GiB"
+            f"the machine has {total / 2**30:.1f} GiB: kernels.operator multiplies without storing them"
         )
