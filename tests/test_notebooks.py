@@ -5,7 +5,9 @@ import re
 
 import pytest
 
-MACHINE_PATH = re.compile(r"(?<![\w.:/])/(home|Users|root|tmp|work|opt|private|var)/|[A-Z]:\\\\Users")
+MACHINE_PATH = re.compile(
+    r"(?<![\w.:/])/(home|Users|root|tmp|work|opt|private|var)/|[A-Z]:\\\\Users"
+)
 LONG_NUMBER = re.compile(r"(?<![\w.])-?\d+\.\d+(?:e[+-]?\d+)?", re.IGNORECASE)
 IGNORED = "nbval-ignore-output"
 
@@ -41,7 +43,9 @@ def test_cells_were_run_once_in_order(notebook):
 
 
 def test_there_are_outputs_to_compare(notebook):
-    compared = [cell for cell in code_cells(notebook) if IGNORED not in cell.metadata.get("tags", [])]
+    compared = [
+        cell for cell in code_cells(notebook) if IGNORED not in cell.metadata.get("tags", [])
+    ]
     assert sum(bool(cell.outputs) for cell in compared) >= 1
 
 
@@ -51,7 +55,9 @@ def test_no_errors_and_no_warnings_are_stored(notebook):
 
 
 def test_nothing_of_one_machine_is_stored(notebook):
-    found = [text for cell in code_cells(notebook) for text in texts(cell) if MACHINE_PATH.search(text)]
+    found = [
+        text for cell in code_cells(notebook) for text in texts(cell) if MACHINE_PATH.search(text)
+    ]
     assert not found
 
 
@@ -70,11 +76,15 @@ def test_numbers_are_short_enough_to_be_the_same_everywhere(notebook):
 
 def test_metadata_does_not_change_from_run_to_run(notebook):
     assert notebook.metadata.kernelspec.name == "python3"
-    assert not [cell for cell in notebook.cells if "execution" in cell.metadata], "run `make notebooks`"
+    assert not [cell for cell in notebook.cells if "execution" in cell.metadata], (
+        "run `make notebooks`"
+    )
     assert "version" not in notebook.metadata.get("language_info", {}), "run `make notebooks`"
 
 
-@pytest.mark.parametrize("number, digits", [("0.0012", 2), ("-12.50", 4), ("1.5e-07", 2), ("0.1234567", 7)])
+@pytest.mark.parametrize(
+    "number, digits", [("0.0012", 2), ("-12.50", 4), ("1.5e-07", 2), ("0.1234567", 7)]
+)
 def test_significant_digits(number, digits):
     assert significant_digits(number) == digits
 
@@ -90,3 +100,16 @@ def test_figures_have_caption_name_and_alternative_text(notebook):
 
 def test_cells_are_short(notebook):
     assert not [cell.source for cell in code_cells(notebook) if len(cell.source.splitlines()) > 30]
+
+
+def test_every_claim_is_of_a_statement_in_the_book(root, notebook):
+    book = " ".join(path.read_text(encoding="utf-8") for path in (root / "book").glob("*.md"))
+    labels = set(re.findall(r":label: ([\w-]+)", book)) | set(
+        re.findall(r"\$\$ \(([\w-]+)\)", book)
+    )
+    outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
+    claims = [
+        output.metadata["claim"] for output in outputs if "claim" in output.get("metadata", {})
+    ]
+    assert claims, "a notebook without a claim shows nothing that could fail"
+    assert {claim["label"] for claim in claims} <= labels

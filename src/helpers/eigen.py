@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import eigh
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigsh
 
 from helpers.checks import as_real_array, integer
 from helpers.errors import ConvergenceError
@@ -153,6 +153,11 @@ def _lanczos(A: Array | LinearOperator, k: int, which: str) -> tuple[Array, Arra
         raise ConvergenceError(
             f"Lanczos found {len(error.eigenvalues)} of {k} eigenpairs", np.nan
         ) from error
+    except ArpackError:
+        # ARPACK has nothing to start from when A maps the start to zero: only the zero matrix does
+        if (A @ start).any():
+            raise
+        return np.zeros(k), np.eye(A.shape[0], k)
 
 
 def _symmetric(A: ArrayLike) -> Array:

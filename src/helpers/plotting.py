@@ -9,6 +9,7 @@ import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import ArrayLike
 
 # Okabe and Ito's palette: told apart by every kind of color vision, and in gray by its order
@@ -142,6 +143,10 @@ def scree(axes: Axes, exact: ArrayLike, theory: ArrayLike) -> None:
     axes.loglog(ranks, exact, "o", color=BLUE, markersize=5, label="exact kernel")
     axes.loglog(ranks, theory, "x", color=VERMILION, markersize=6, label="equivalent")
     axes.set(xlabel="rank", ylabel="eigenvalue")
+    for axis in (axes.xaxis, axes.yaxis):  # 1, 2, 5, 10 ... in plain numbers
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
     axes.legend()
 
 
