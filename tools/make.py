@@ -33,7 +33,7 @@ from pathlib import Path
 TOOLS = Path(__file__).resolve().parent
 ENVIRONMENT_FILES = ["pyproject.toml", "constraints.txt"]
 COMPUTED_FROM = ["src", "data", "results", *ENVIRONMENT_FILES]  # what notebooks read
-SOURCES = ["book", "notebooks", "_config.yml", "_toc.yml", "tools", *COMPUTED_FROM]
+SOURCES = ["book", "notebooks", "_static", "_config.yml", "_toc.yml", "tools", *COMPUTED_FROM]
 GIGABYTE = 1024**3
 FREE_SPACE = 4 * GIGABYTE
 UNFINISHED, ADOPTED = "unfinished", "adopted "  # adopted: somebody else's, which is never removed
@@ -254,7 +254,7 @@ def save_notebooks(book: Book) -> None:
 
 
 def run_experiments(book: Book) -> None:
-    """Recompute what lies in results/ (hours, not minutes)."""
+    """Recompute what lies in results/ (minutes, on all cores)."""
     make_environment(book)
     environment = {"HELPERS_PROGRESS": "1"}
     if code := run([str(book.python), "-m", "helpers.experiments"], book, **environment):
