@@ -14,7 +14,9 @@ HTML = ROOT / "_build" / "html"
 PAGES = sorted(named(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))))
 NOT_PROSE = ["script", "style", "pre", "code", ".math", "mjx-container"]
 RAW_TEX = re.compile(r"\$[^$\s][^$]*\$|\\[a-zA-Z]{2,}|\\[(\[]")
-RAW_MYST = re.compile(r"\{(?:eq|ref|numref|doc|cite(?::\w+)?|prf:ref|glue(?::\w+)?)\}|:::|^```", re.MULTILINE)
+RAW_MYST = re.compile(
+    r"\{(?:eq|ref|numref|doc|cite(?::\w+)?|prf:ref|glue(?::\w+)?)\}|:::|^```", re.MULTILINE
+)
 
 each_page = pytest.mark.parametrize("page", PAGES)
 
@@ -81,7 +83,9 @@ def test_figures_have_number_caption_and_alternative_text(page):
         assert figure.select_one("figcaption .caption-number"), image.get("src")
         assert len(figure.select_one("figcaption .caption-text").get_text().strip()) > 20
         alternative = image.get("alt", "")
-        assert len(alternative) > 20 and not alternative.startswith(("../", "_images/")), image.get("src")
+        assert len(alternative) > 20 and not alternative.startswith(("../", "_images/")), image.get(
+            "src"
+        )
 
 
 @each_page
@@ -130,7 +134,8 @@ def test_the_root_page_leads_to_the_book():
 
 
 @pytest.mark.parametrize(
-    "text, wrong", [(r"so \frac12", True), ("costs 5$ or 6", False), ("is $x$ here", True), ("a_b", False)]
+    "text, wrong",
+    [(r"so \frac12", True), ("costs 5$ or 6", False), ("is $x$ here", True), ("a_b", False)],
 )
 def test_raw_tex_is_recognized(text, wrong):
     assert bool(RAW_TEX.search(text)) is wrong

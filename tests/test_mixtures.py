@@ -273,7 +273,10 @@ def test_estimate_tends_to_the_true_statistics():
 
 def test_estimate_takes_labels_in_any_order_and_integer_data():
     order = np.random.default_rng(1).permutation(12)
-    stats, shuffled = mixtures.estimate(X0, LABELS0), mixtures.estimate(X0[:, order], LABELS0[order])
+    stats, shuffled = (
+        mixtures.estimate(X0, LABELS0),
+        mixtures.estimate(X0[:, order], LABELS0[order]),
+    )
     np.testing.assert_allclose(shuffled.T, stats.T)
     np.testing.assert_allclose(shuffled.psi, stats.psi[order])
     whole = np.arange(60).reshape(5, 12) % 7

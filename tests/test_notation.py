@@ -1,60 +1,124 @@
-"""The notation page is held to the code: what it names exists, and what exists is named."""
-
-from __future__ import annotations
+"""The notation page is held to the code and to the chapters: what it names exists, what exists is named."""
 
 import dataclasses
 import importlib
 import re
-from pathlib import Path
+from functools import cache
 
 import pytest
+from conftest import ROOT
 
-from helpers import activations, equivalents, mixtures, networks
+from helpers import equivalents, mixtures, networks
 
-PAGE = Path(__file__).resolve().parents[1] / "book" / "notation.md"
-CLASSES = {
-    cls.__name__: cls
-    for cls in (
-        activations.Activation,
-        equivalents.Coefficients,
-        equivalents.Equivalent,
-        mixtures.GaussianMixture,
-        mixtures.Sample,
-        mixtures.Statistics,
-        networks.ImplicitNetwork,
-    )
-}
+PAGE = ROOT / "book" / "notation.md"
+HEAD = ["symbol", "meaning", "in the code", "defined in"]
+NO_NAME, NOT_YET = "—", "a later chapter"
+NAME = re.compile(r"`(\w+\.\w+)`")
+REFERENCE = re.compile(r"\{(?:eq|prf:ref)\}`([\w-]+)`")
+EQUATION = re.compile(r"^\$\$\n((?:[^$\n]+\n)+)\$\$ \(([\w-]+)\)", re.MULTILINE)
+LABEL = re.compile(r"^(?:\$\$ \(|:label: )([\w-]+)", re.MULTILINE)
 
 
-def rows() -> list[list[str]]:
-    """The cells of every table row, without the head."""
-    lines = [
-        line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| ")
-    ]
-    cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
-    return [row for row in cells if row[0] not in ("symbol", "---")]
+def cells(line):
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
 
 
-def names() -> list[str]:
-    return re.findall(r"`(\w+\.\w+)`", " ".join(row[2] for row in rows()))
+@cache
+def tables():
+    """The rows of each table, its head first."""
+    text = PAGE.read_text(encoding="utf-8")
+    blocks = re.findall(r"(?:^\|.*\n?)+", text, re.MULTILINE)
+    return [[cells(line) for line in block.splitlines()] for block in blocks]
 
 
-def exists(name: str) -> bool:
+def rows():
+    return [row for table in tables() for row in table[2:]]
+
+
+def names():
+    return [name for row in rows() for name in NAME.findall(row[2])]
+
+
+def split(tex, separator=","):
+    """A formula, cut at the separators outside of its brackets."""
+    parts, depth = [""], 0
+    for character in tex:
+        depth += (character in "([{") - (character in ")]}")
+        if character == separator and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts
+
+
+def symbols(cell):
+    """The symbols of a first cell, without spaces; of ``V = [J, psi]`` only ``V``."""
+    formulas = [split(tex, "=")[0] for tex in re.findall(r"\$([^$]+)\$", cell)]
+    return [re.sub(r"\s", "", part) for tex in formulas for part in split(tex)]
+
+
+def repeated(items):
+    return sorted({item for item in items if items.count(item) > 1})
+
+
+@cache
+def specimens():
+    """One object of each class that the page names: attributes made by ``__init__`` count too."""
+    sample = mixtures.two_class(9).sample(8, seed=0)
+    stats = mixtures.statistics(sample)
+    network = networks.ImplicitNetwork("tanh", 0.2).centered(stats.tau0)
+    coefficients = equivalents.coefficients(network, stats.tau0)
+    equivalent = equivalents.ck(network, stats, sample.X)
+    objects = [sample.mixture, sample, stats, network, network.activation, coefficients, equivalent]
+    return {type(specimen).__name__: specimen for specimen in objects}
+
+
+def exists(name):
     owner, attribute = name.split(".")
-    if owner not in CLASSES:
+    if owner in specimens():
+        return hasattr(specimens()[owner], attribute)
+    try:
         return hasattr(importlib.import_module(f"helpers.{owner}"), attribute)
-    cls = CLASSES[owner]
-    fields = [f.name for f in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else []
-    return (
-        hasattr(cls, attribute)
-        or attribute in fields
-        or (attribute in cls.__init__.__code__.co_varnames)
-    )
+    except ModuleNotFoundError:
+        return False
 
 
-def test_every_row_has_four_cells():
-    assert len(rows()) > 30
-    assert [row for row in rows() if len(row) != 4] == []
+def public(cls):
+    """Fields and properties of a record."""
+    properties = {key for key, value in vars(cls).items() if isinstance(value, property)}
+    return {
+        name
+        for name in {field.name for field in dataclasses.fields(cls)} | properties
+        if not name.startswith("_")
+    }
+
+
+@cache
+def sections():
+    """The section of the chapters that holds each label, without spaces."""
+    found = {}
+    for path in sorted((ROOT / "book").glob("*.md")):
+        for section in re.split(r"^(?=## )", path.read_text(encoding="utf-8"), flags=re.MULTILINE):
+            found |= dict.fromkeys(LABEL.findall(section), re.sub(r"\s", "", section))
+    return found
+
+
+@cache
+def left_sides():
+    """What each labelled equation of the chapters begins with, up to its first equality sign."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "book").glob("*.md"))
+    return {label: re.sub(r"\s", "", split(body, "=")[0]) for body, label in EQUATION.findall(text)}
+
+
+def test_every_table_has_the_four_columns():
+    assert len(tables()) == 5
+    assert all(table[0] == HEAD for table in tables())
+    assert [row for row in rows() if len(row) != 4 or not all(row)] == []
+
+
+def test_every_code_cell_is_a_list_of_names_or_a_dash():
+    name_list = re.compile(rf"{NAME.pattern}(, {NAME.pattern})*")
+    assert [row[2] for row in rows() if row[2] != NO_NAME and not name_list.fullmatch(row[2])] == []
 
 
 @pytest.mark.parametrize("name", names())
@@ -62,17 +126,43 @@ def test_what_the_page_names_exists(name):
     assert exists(name)
 
 
-def test_a_name_that_does_not_exist_is_found_out():
-    assert not exists("Statistics.tau1")
-    assert not exists("kernels.kc")
+@pytest.mark.parametrize("name", ["Statistics.tau1", "Equivalent.self", "kernels.kc", "kernel.ck"])
+def test_a_name_that_does_not_exist_is_found_out(name):
+    assert not exists(name)
 
 
 @pytest.mark.parametrize("cls", [mixtures.Statistics, equivalents.Coefficients])
 def test_every_field_of_the_records_is_on_the_page(cls):
-    missing = {f"{cls.__name__}.{f.name}" for f in dataclasses.fields(cls)} - set(names())
+    missing = {f"{cls.__name__}.{name}" for name in public(cls)} - set(names())
     assert missing == set()
 
 
 def test_no_symbol_stands_twice():
-    symbols = re.findall(r"\$[^$]+\$", " ".join(row[0] for row in rows()))
-    assert sorted(set(symbols)) == sorted(symbols)
+    assert repeated([symbol for row in rows() for symbol in symbols(row[0])]) == []
+
+
+def test_a_symbol_that_stands_twice_is_found_out():
+    assert repeated(symbols(r"$V = [J, \psi]$, $T$; $a, b$") + symbols("$F(s, t)$, $V$")) == ["V"]
+
+
+@pytest.mark.parametrize("row", rows(), ids=lambda row: row[0])
+def test_a_symbol_is_used_where_the_page_says_it_is_defined(row):
+    if row[3] == NOT_YET:
+        return
+    (label,) = REFERENCE.findall(row[3])
+    assert [symbol for symbol in symbols(row[0]) if symbol not in sections()[label]] == []
+
+
+@pytest.mark.parametrize("row", rows(), ids=lambda row: row[0])
+def test_a_symbol_that_an_equation_begins_with_is_defined_there(row):
+    """Up to a square and indices: t_a = ... defines t. Sections alone would not tell alpha_1 from alpha_4."""
+    cited = re.findall(r"\{eq\}`([\w-]+)`", row[3])
+    for symbol in symbols(row[0]) if cited else []:
+        form = re.compile(re.escape(symbol) + r"(_\w|_\{\w+\})?(\^2)?")
+        defining = {label for label, left in left_sides().items() if form.fullmatch(left)}
+        assert not defining or defining & set(cited)
+
+
+def test_equations_that_define_are_recognized():
+    assert left_sides()["eq-alpha4"] == r"\alpha_4"
+    assert left_sides()["eq-tau0"] == r"\tau_0^2"

@@ -106,7 +106,11 @@ def test_make_has_the_commands_of_the_readme(root):
     targets = set(re.search(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)[1].split()) - {"help"}
     assert targets == set(re.findall(r"make (\w+)", readme))
     tool = subprocess.run(
-        [sys.executable, "tools/make.py", "--help"], cwd=root, capture_output=True, text=True, check=True
+        [sys.executable, "tools/make.py", "--help"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert targets <= set(tool.stdout.split())
 
@@ -149,7 +153,9 @@ def test_a_wheel_has_the_package_and_the_data(root, tmp_path):
     for name in ("pyproject.toml", "README.md", "LICENSE", "LICENSE-TEXT"):
         shutil.copy(root / name, copy)
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    built = subprocess.run([*pip, "-w", tmp_path, copy], capture_output=True, text=True, check=False)
+    built = subprocess.run(
+        [*pip, "-w", tmp_path, copy], capture_output=True, text=True, check=False
+    )
     assert built.returncode == 0, built.stderr
     (wheel,) = tmp_path.glob("*.whl")
     inside = set(zipfile.ZipFile(wheel).namelist())

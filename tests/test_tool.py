@@ -178,7 +178,16 @@ def test_changed_constant_of_a_helper_fails(tmp_path):
 
 def package_tests(source):
     """Exit code of a test of the mixtures when ``helpers`` is taken from this folder."""
-    pytest_call = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "two_class"]
+    pytest_call = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-k",
+        "two_class",
+    ]
     settings = {"cwd": ROOT, "env": os.environ | {"PYTHONPATH": str(source)}, "timeout": 120}
     call = [*pytest_call, "tests/test_mixtures.py"]
     return subprocess.run(call, capture_output=True, check=False, **settings).returncode
@@ -188,7 +197,9 @@ def package_tests(source):
 def test_interruption_is_one_line_and_leaves_nothing_running(toy):
     edit(toy, "sum(range(10))", "__import__('time').sleep(61.5)")
     call = [sys.executable, SCRIPT, "book", "--no-env", "--root", toy]
-    process = subprocess.Popen(call, stderr=subprocess.PIPE, encoding="utf-8", stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        call, stderr=subprocess.PIPE, encoding="utf-8", stdout=subprocess.DEVNULL
+    )
     kernels = wait_for(lambda: kernels_in(toy), 30)
     assert kernels
     process.send_signal(signal.SIGINT)
@@ -225,15 +236,21 @@ def test_script_parses_on_an_old_python_and_says_so():
     ast.parse(source.split("import argparse")[0], feature_version=(3, 7))
     old = "import sys; sys.version_info = (3, 8, 10, 'final', 0); sys.argv = ['make.py', 'book']; "
     run = f"exec(compile(open({str(SCRIPT)!r}).read(), 'make.py', 'exec'))"
-    done = subprocess.run([sys.executable, "-c", old + run], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", old + run], capture_output=True, text=True, check=False
+    )
     assert "Python 3.11 or newer is needed, this is 3.8" in error_line(done)
 
 
 def test_no_venv_module(tmp_path, monkeypatch, capsys):
     found = importlib.util.find_spec
-    hidden = types.SimpleNamespace(find_spec=lambda name: None if name == "ensurepip" else found(name))
+    hidden = types.SimpleNamespace(
+        find_spec=lambda name: None if name == "ensurepip" else found(name)
+    )
     monkeypatch.setattr(make, "importlib", types.SimpleNamespace(util=hidden))
-    assert fails(toy_requirements(tmp_path), capsys).startswith("error: this Python has no venv module")
+    assert fails(toy_requirements(tmp_path), capsys).startswith(
+        "error: this Python has no venv module"
+    )
 
 
 def test_no_disk_space(tmp_path, monkeypatch, capsys):
@@ -245,7 +262,10 @@ def test_no_disk_space(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     "output, said",
     [
-        ("Collecting x\nERROR: No matching distribution found for x\n\n", "No matching distribution"),
+        (
+            "Collecting x\nERROR: No matching distribution found for x\n\n",
+            "No matching distribution",
+        ),
         ("ERROR: [Errno 28] No space left on device: 'y'\n", "no space left on the disk"),
     ],
 )
@@ -312,7 +332,12 @@ def test_environment_of_somebody_else_is_used_and_never_removed(installing):
         (book.root / "constraints.txt").write_text(pin + "\n")
         make.make_environment(book)
         make.make_environment(book)
-    assert [call[-1] for call in calls] == ["torch==2.13.0", ".[book,test]", "torch==2.14.0", ".[book,test]"]
+    assert [call[-1] for call in calls] == [
+        "torch==2.13.0",
+        ".[book,test]",
+        "torch==2.14.0",
+        ".[book,test]",
+    ]
 
 
 def test_torch_comes_first_and_from_the_index_that_is_named(installing, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import asdict, dataclass
 
@@ -27,7 +28,9 @@ class Claim:
 
     @property
     def holds(self) -> bool:
-        """Whether the measured value keeps its bound; a NaN never does."""
+        """Whether the measured value keeps its bound; NaN and infinity never do."""
+        if not math.isfinite(self.measured):
+            return False
         if self.sense == "in":
             low, high = self.bound  # type: ignore[misc]
             return bool(low <= self.measured <= high)

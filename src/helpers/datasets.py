@@ -5,8 +5,9 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import math
 import os
-import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,9 +31,20 @@ PARTS = {  # the official names of the four IDX files
 
 @dataclass(frozen=True)
 class Source:
-    """Where the official files of a data set are, and what they hash to, compressed and (if known) plain."""
+    """Where a data set comes from, and the SHA-256 of its official files.
+
+    Attributes
+    ----------
+    url : str
+        The folder of the four compressed files.
+    drawn_from : str
+        What the images that ship were drawn from, in words.
+    compressed, plain : dict of str
+        SHA-256 of each file as ``.gz`` and unpacked, by the keys of ``PARTS``.
+    """
 
     url: str
+    drawn_from: str
     compressed: dict[str, str]
     plain: dict[str, str]
 
@@ -40,28 +52,35 @@ class Source:
 SOURCES = {
     "mnist": Source(
         "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        "the official split",
         {
-            "x_train": "sha256:440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-            "y_train": "sha256:3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-            "x_test": "sha256:8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-            "y_test": "sha256:f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+            "x_train": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+            "y_train": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+            "x_test": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+            "y_test": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
         },
         {
-            "x_train": "sha256:ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-            "y_train": "sha256:65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-            "x_test": "sha256:0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-            "y_test": "sha256:ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+            "x_train": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            "y_train": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            "x_test": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            "y_test": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
         },
     ),
     "fashion_mnist": Source(
         "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
-        {  # the authors publish MD5 sums of the compressed files
-            "x_train": "md5:8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-            "y_train": "md5:25c81989df183df01b3e8a0aad5dffbe",
-            "x_test": "md5:bef4ecab320f06d8554ea6380940ec79",
-            "y_test": "md5:bb300cfdad3c16e7a12a480ee83cd310",
+        "a random split, not the official one",
+        {
+            "x_train": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+            "y_train": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+            "x_test": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+            "y_test": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
         },
-        {},
+        {
+            "x_train": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+            "y_train": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+            "x_test": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+            "y_test": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        },
     ),
 }
 
@@ -90,12 +109,22 @@ class Dataset:
     split_name: str
 
     def normalized(self) -> Dataset:
-        """The same images minus their mean image, scaled to a mean squared norm of one."""
+        """The same images minus their mean image, scaled to a mean squared norm of one.
+
+        Raises
+        ------
+        ValueError
+            If all images are the same: nothing is left to scale.
+        """
+        if not np.ptp(self.X, axis=1).any():
+            raise ValueError(
+                f"{self.name} cannot be normalized: its {len(self.labels)} images are equal"
+            )
         X = self.X - self.X.mean(axis=1, keepdims=True)
         return replace(self, X=X / np.sqrt((X**2).sum(axis=0).mean()))
 
     def subset(self, classes: Iterable[int], n: int, seed: int = 0) -> Dataset:
-        """A balanced draw from some classes, sorted by class and relabeled 0, 1, ... in the order given.
+        """A balanced draw from some classes, sorted by class, relabeled 0, 1, ... in that order.
 
         Parameters
         ----------
@@ -110,20 +139,26 @@ class Dataset:
         ------
         ValueError
             If a class is not there or repeated, or has too few images, or ``n`` does not divide.
+        TypeError
+            If ``classes`` does not list integers, or ``n`` or ``seed`` is not one.
         """
-        chosen = list(classes)
-        known = np.unique(self.labels)
-        if not chosen or len(set(chosen)) < len(chosen) or not set(chosen) <= set(known.tolist()):
-            raise ValueError(
-                f"classes must be different labels among {known.tolist()}, got {chosen}"
-            )
+        chosen = self._chosen(classes)
         each, rest = divmod(integer(n, "n", 1), len(chosen))
-        if rest or each == 0:
+        if rest:
             raise ValueError(f"n must be a multiple of the {len(chosen)} classes, got {n}")
         rng = np.random.default_rng(integer(seed, "seed"))
         index = [self._draw(label, each, rng) for label in chosen]
         labels = np.repeat(np.arange(len(chosen)), each)
         return replace(self, X=self.X[:, np.concatenate(index)], labels=labels)
+
+    def _chosen(self, classes: Iterable[int]) -> list[int]:
+        known = np.unique(self.labels).tolist()
+        if not isinstance(classes, Iterable):
+            raise TypeError(f"classes must list labels among {known}, got {classes!r}")
+        chosen = [integer(label, "each of classes") for label in classes]
+        if not chosen or len(set(chosen)) < len(chosen) or not set(chosen) <= set(known):
+            raise ValueError(f"classes must be different labels among {known}, got {chosen}")
+        return chosen
 
     def _draw(self, label: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
         members = np.flatnonzero(self.labels == label)
@@ -143,10 +178,11 @@ def load(name: str, split: str = "train", full: bool = False) -> Dataset:
     split : {"train", "test"}
         Shipped: 10 000 and 2 000 images, 1000 and 200 a class.
     full : bool
-        All images, from the folder that the environment variable ``HELPERS_DATA`` names (the four
-        official IDX files, plain or gzipped, or an npz archive ``<name>.npz`` or ``<name>_full.npz`` with
-        the keys x_train, y_train, x_test, y_test, whose split is reported as its own), or else fetched
-        from their official place into the user's cache, verified by hash.
+        All images, from the folder that the environment variable ``HELPERS_DATA`` names: an npz
+        archive ``<name>.npz`` or ``<name>_full.npz`` with the keys x_train, y_train, x_test,
+        y_test, whose split is reported as its own, or the official IDX files, plain or gzipped, in
+        it or in its folder ``<name>``. Without the variable they are fetched from their official
+        place into the user's cache. Official files are verified by their SHA-256.
 
     Returns
     -------
@@ -156,28 +192,41 @@ def load(name: str, split: str = "train", full: bool = False) -> Dataset:
     Raises
     ------
     ValueError
-        For an unknown name or split.
+        For an unknown name or split, or a ``full`` that is not True or False.
     DataError
         For a file that is truncated or altered, with the hash expected and the hash found.
     OSError
         When the full set is neither in a folder nor to be fetched; says what to do.
     """
-    if name not in SOURCES:
-        raise ValueError(f"name must be one of {', '.join(SOURCES)}, got {name!r}")
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+    _check_choice(name, "name", tuple(SOURCES))
+    _check_choice(split, "split", SPLITS)
+    if full is not True and full is not False:
+        raise ValueError(f"full must be True or False, got {full!r}")
     images, labels, split_name = (_load_full if full else _load_shipped)(name, split)
     X = images.reshape(len(images), -1).T / 255.0
     return Dataset(X, labels.astype(np.int64), name, split_name)
 
 
+def _check_choice(value: str, argument: str, allowed: tuple[str, ...]) -> None:
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(f"{argument} must be one of {', '.join(allowed)}, got {value!r}")
+
+
 def _load_shipped(name: str, split: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8], str]:
-    folder = _shipped_folder()
-    path = folder / f"{name}.npz"
-    sums = json.loads((folder / "sha256.json").read_text(encoding="utf-8"))
-    _verify(path, "sha256:" + sums[path.name])
+    path = _shipped_folder() / f"{name}.npz"
+    _verify(path, _shipped_sum(path))
     images, labels = _read_npz(path, split)
-    return images, labels, f"{split} (class-balanced subset of {len(labels)})"
+    drawn_from = SOURCES[name].drawn_from
+    return images, labels, f"{split} (class-balanced subset of {len(labels)}, from {drawn_from})"
+
+
+def _shipped_sum(path: Path) -> str:
+    """The SHA-256 that a shipped archive must have, from the list beside it."""
+    sums = path.with_name("sha256.json")
+    try:
+        return str(json.loads(sums.read_text(encoding="utf-8"))[path.name])
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{sums} lists no SHA-256 of {path.name}: get it again") from error
 
 
 def _shipped_folder() -> Path:
@@ -192,18 +241,27 @@ def _shipped_folder() -> Path:
 
 
 def _load_full(name: str, split: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8], str]:
-    folder = os.environ.get(FOLDER_VARIABLE)
-    if not folder:
-        paths = [_fetch(name, f"{part}_{split}") for part in "xy"]
-    else:
-        for candidate in (f"{name}.npz", f"{name}_full.npz"):
-            if (Path(folder) / candidate).exists():
-                images, labels = _read_npz(Path(folder) / candidate, split)
-                return images, labels, f"{split} (split of {candidate})"
-        paths = [_find(Path(folder), name, f"{part}_{split}") for part in "xy"]
+    folder = _named_folder()
+    for candidate in (f"{name}.npz", f"{name}_full.npz") if folder else ():
+        if (folder / candidate).exists():
+            images, labels = _read_npz(folder / candidate, split)
+            return images, labels, f"{split} (own split of {candidate})"
+    keys = (f"x_{split}", f"y_{split}")
+    paths = [_find(folder, name, key) if folder else _fetch(name, key) for key in keys]
     images, labels = (_read_idx(path) for path in paths)
-    _check_arrays(images, labels, str(paths[0]))
+    _check_arrays(images, labels, paths[0])
     return images, labels, f"{split} (official)"
+
+
+def _named_folder() -> Path | None:
+    """The folder that the environment variable names, or None where it is not set."""
+    value = os.environ.get(FOLDER_VARIABLE)
+    if not value:
+        return None
+    folder = Path(value).expanduser()
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{FOLDER_VARIABLE} must name a folder, it is {value!r}")
+    return folder
 
 
 def _find(folder: Path, name: str, key: str) -> Path:
@@ -212,11 +270,12 @@ def _find(folder: Path, name: str, key: str) -> Path:
     for place in (folder / name, folder):
         for ending, sums in ((".gz", source.compressed), ("", source.plain)):
             path = place / (PARTS[key] + ending)
-            if path.exists() and key in sums:
+            if path.exists():
                 _verify(path, sums[key])
                 return path
     raise FileNotFoundError(
-        f"{FOLDER_VARIABLE}={folder} holds neither {name}.npz nor {PARTS[key]}.gz: put the official files there"
+        f"{FOLDER_VARIABLE}={folder} holds none of {name}.npz, {name}_full.npz, {PARTS[key]}.gz "
+        f"and {PARTS[key]}: put the official files of {name} there"
     )
 
 
@@ -226,48 +285,50 @@ def _fetch(name: str, key: str) -> Path:
 
     source, file = SOURCES[name], PARTS[key] + ".gz"
     try:
-        return Path(
-            pooch.retrieve(
-                source.url + file,
-                known_hash=source.compressed[key],
-                fname=f"{name}-{file}",
-                path=pooch.os_cache("implicit-meets-explicit"),
-            )
+        path = pooch.retrieve(
+            source.url + file,
+            known_hash="sha256:" + source.compressed[key],
+            fname=f"{name}-{file}",
+            path=pooch.os_cache("implicit-meets-explicit"),
         )
-    except Exception as error:  # whatever the network says, the way out is the same
+    except Exception as error:  # of many kinds: requests', urllib3's, the file system's
+        if isinstance(error, ValueError) and not isinstance(error, OSError):
+            raise DataError(f"{file} of {name} arrived truncated or altered: {error}") from error
         raise OSError(
-            f"{file} of {name} could not be fetched ({type(error).__name__}): download the official files "
-            f"and name their folder in the environment variable {FOLDER_VARIABLE}, or use full=False"
+            f"{file} of {name} could not be fetched ({type(error).__name__}): download the "
+            f"official files from {source.url} and name their folder in the environment variable "
+            f"{FOLDER_VARIABLE}, or use full=False, the part that ships with the book"
         ) from error
+    return Path(path)
 
 
 def _verify(path: Path, expected: str) -> None:
-    algorithm, digest = expected.split(":")
     if not path.exists():
         raise FileNotFoundError(
             f"{path.name} is missing from {path.parent.name}/: get it again from the repository"
         )
-    found = hashlib.file_digest(path.open("rb"), algorithm).hexdigest()
-    if found != digest:
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != expected:
         raise DataError(
-            f"{path} was truncated or altered: its {algorithm} is {found}, it should be {digest}; get it again"
+            f"{path} was truncated or altered: its SHA-256 is {found}, "
+            f"it should be {expected}; get it again"
         )
 
 
 def _read_npz(path: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             missing = [key for key in KEYS if key not in archive]
-            if missing:
-                raise DataError(
-                    f"{path} must have the keys {', '.join(KEYS)}; {', '.join(missing)} missing"
-                )
-            images, labels = archive[f"x_{split}"], archive[f"y_{split}"]
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError) as error:
-        if isinstance(error, DataError):
-            raise
+            if not missing:
+                images, labels = archive[f"x_{split}"], archive[f"y_{split}"]
+    except Exception as error:  # of many kinds: zipfile's, zlib's, numpy's, no memory
         raise DataError(f"{path} is not an npz archive of plain arrays: {error}") from error
-    _check_arrays(images, labels, str(path))
+    if missing:
+        raise DataError(
+            f"{path} must have the keys {', '.join(KEYS)}; {', '.join(missing)} missing"
+        )
+    _check_arrays(images, labels, path)
     return images, labels
 
 
@@ -275,27 +336,25 @@ def _read_idx(path: Path) -> NDArray[np.uint8]:
     """An IDX file of unsigned bytes (LeCun's format), its header held against its size."""
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} is not a gzip file: {error}") from error
-    if len(raw) < 4 or raw[:3] != b"\x00\x00\x08" or len(raw) < 4 + 4 * raw[3]:
-        raise DataError(f"{path} is not an IDX file of unsigned bytes")
-    shape = [int(size) for size in np.frombuffer(raw, ">u4", raw[3], 4)]
-    start, size = 4 + 4 * raw[3], 1
-    for length in shape:
-        size *= length
-    if len(raw) != start + size:
-        raise DataError(
-            f"{path} has {len(raw) - start} bytes for the shape {tuple(shape)} of its header"
-        )
-    return np.frombuffer(raw, np.uint8, size, start).reshape(shape)
+    if raw[:4] not in (b"\x00\x00\x08\x01", b"\x00\x00\x08\x03"):
+        raise DataError(f"{path} is not an IDX file of unsigned bytes, of labels or images")
+    start = 4 + 4 * raw[3]
+    shape = tuple(int.from_bytes(raw[i : i + 4], "big") for i in range(4, start, 4))
+    if len(raw) != start + math.prod(shape):
+        raise DataError(f"{path} is {len(raw)} bytes long, too few or many for the shape {shape}")
+    return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
 
 
-def _check_arrays(images: NDArray[np.uint8], labels: NDArray[np.uint8], path: str) -> None:
-    square = images.ndim == 3 and images.shape[1:] == (28, 28)
-    if not square or images.dtype != np.uint8 or labels.shape != (len(images),):
+def _check_arrays(images: NDArray[np.uint8], labels: NDArray[np.uint8], path: Path) -> None:
+    n = len(images) if images.ndim == 3 else 0
+    if n == 0 or images.shape[1:] != (28, 28) or images.dtype != np.uint8 or labels.shape != (n,):
         raise DataError(
-            f"{path} must hold (n, 28, 28) images of unsigned bytes and n labels, "
+            f"{path} must hold (n, 28, 28) images of unsigned bytes and n labels, n at least 1; "
             f"it holds {images.dtype} {images.shape} and {labels.shape}"
         )
-    if labels.dtype.kind not in "iu" or len(labels) == 0 or labels.min() < 0 or labels.max() > 9:
-        raise DataError(f"{path} must hold labels 0 to 9, {labels.dtype} found")
+    if labels.dtype.kind not in "iu":
+        raise DataError(f"{path} must hold labels that are integers, not {labels.dtype}")
+    if labels.min() < 0 or labels.max() > 9:
+        raise DataError(f"{path} must hold labels 0 to 9, not {labels.min()} to {labels.max()}")

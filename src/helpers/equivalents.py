@@ -157,10 +157,18 @@ def ck(network: ImplicitNetwork, stats: Statistics, X: ArrayLike) -> Equivalent:
     ------
     ValueError
         If the statistics are of other data, or the network is not centered.
+    TypeError
+        If the network or the statistics are something else.
     """
     X = as_data(X)
+    if not isinstance(stats, Statistics):
+        raise TypeError(
+            f"stats must be a Statistics, got {type(stats).__name__}: "
+            "mixtures.statistics and mixtures.estimate make one"
+        )
     if (stats.p, stats.n) != X.shape:
         raise ValueError(f"stats are of data of shape {(stats.p, stats.n)}, X has shape {X.shape}")
+    _require_own_statistics(stats, X)
     coef = coefficients(network, stats.tau0)
     return Equivalent(
         coef.alpha1,
@@ -169,6 +177,19 @@ def ck(network: ImplicitNetwork, stats: Statistics, X: ArrayLike) -> Equivalent:
         _core(coef.alpha2, coef.alpha3, stats),
         coef.gamma2 - stats.tau0**2 * coef.alpha1,
     )
+
+
+def _require_own_statistics(stats: Statistics, X: Array) -> None:
+    """Refuse statistics of other data of the same shape: their psi says nothing of these norms."""
+    norms = np.einsum("ij,ij->j", X, X)
+    within = norms - (np.bincount(stats.labels, norms) / stats.counts)[stats.labels]
+    size = np.linalg.norm(within) * np.linalg.norm(stats.psi)
+    # in the regime of the theorem the two agree to 1/sqrt(p); a chance agreement is about 1/sqrt(n)
+    if stats.n >= 50 and size > 0 and within @ stats.psi < 0.25 * size:
+        raise ValueError(
+            "stats are of other data than X (or of its samples in another order): the fluctuations psi "
+            f"have a correlation of {within @ stats.psi / size:.2f} with the squared norms of X"
+        )
 
 
 def _core(second: float, third: float, stats: Statistics) -> Array:

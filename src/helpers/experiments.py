@@ -125,7 +125,7 @@ def ck_rate(parameters: dict[str, Any] = CK_RATE, workers: int = -1) -> dict[str
     runs = Parallel(workers, return_as="generator")(delayed(_alone)(point) for point in points)
     values = np.array(list(track(runs, len(points), "ck_rate"))).reshape(-1, *shape)
     errors = dict(zip(parameters["activations"], values.tolist()))
-    return {"parameters": parameters, **_circumstances(), "errors": errors}
+    return {"parameters": parameters, **circumstances(), "errors": errors}
 
 
 def _alone(point: Point) -> float:
@@ -135,7 +135,8 @@ def _alone(point: Point) -> float:
         return ck_error(point)
 
 
-def _circumstances() -> dict[str, str]:
+def circumstances() -> dict[str, str]:
+    """When and on what kind of machine a result is made: nothing that names the machine."""
     return {
         "date": datetime.date.today().isoformat(),
         "machine": f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}",

@@ -21,7 +21,7 @@ from helpers import eigen
 from helpers.activations import Activation
 from helpers.checks import as_data, as_real_array
 from helpers.errors import ConvergenceError
-from helpers.networks import ExplicitNetwork, ImplicitNetwork
+from helpers.networks import ExplicitNetwork, ImplicitNetwork, positive_variances
 from helpers.progress import track
 
 Array = NDArray[np.float64]
@@ -31,6 +31,7 @@ Block = Callable[[slice, slice, Array], tuple[Array, ...]]
 TILE = 128  # a tile of doubles and its temporaries stay in the cache
 OPERATOR_TILE = 512  # wide enough for the products with vectors
 TOLERANCE = 1e-13
+TWINS = 2e-13  # correlations this near to one are those of equal or parallel samples
 STEPS = 60
 
 
@@ -47,7 +48,9 @@ def diagonal(network: ImplicitNetwork, squared_norms: ArrayLike) -> Array:
     -------
     (n,) array
     """
-    return network.variance(np.asarray(squared_norms, dtype=float))
+    if not isinstance(network, ImplicitNetwork):
+        raise TypeError(f"network must be an ImplicitNetwork, got {type(network).__name__}")
+    return network.variance(squared_norms)
 
 
 def ck(network: Network, X: ArrayLike) -> Array:
@@ -274,13 +277,23 @@ def _solve(phi: Activation, left: Array, right: Array, source: Array, gain: Arra
     for _ in range(STEPS):
         value, slope = phi.family.covariance(left, right, rho)
         gap = source + gain * value - rho
+        # twins: a rounding error of the diagonal may put the root just outside of [-1, 1]
+        np.copyto(gap, 0.0, where=(np.abs(rho) == 1.0) & (gap * rho > 0.0))
         residual = float(max(gap.max(), -gap.min()))
         if residual < TOLERANCE and rho.shape == gap.shape:
-            return rho
+            return _rounded(rho)
         rho = np.clip(rho + gap / (1.0 - gain * slope), -1.0, 1.0)
     raise ConvergenceError(
         f"Newton's iteration on the pairs of the {phi.name} network stalled", residual
     )
+
+
+def _rounded(rho: Array) -> Array:
+    """Correlations of twins, which rounding leaves beside one, set to one.
+
+    The slope of a kinked function moves with the square root of 1 - |rho|.
+    """
+    return np.where(np.abs(rho) > 1.0 - TWINS, np.sign(rho), rho)
 
 
 def _explicit(
@@ -290,6 +303,7 @@ def _explicit(
     rates = _explicit_rates(trained, network.depth)
     layers, s, theta = [], squared_norms, rates[0] * squared_norms
     for phi, rate in zip(network.layers, rates[1:]):
+        s = positive_variances(s, "squared_norms")
         layers.append((phi, _Samples.of(phi, s), rate))
         if trained is not None:
             theta = rate * phi.second_moment(s) + _finite_slopes(phi, s) * theta
@@ -299,7 +313,7 @@ def _explicit(
         kernel, tangent = gram, rates[0] * gram
         for phi, samples, rate in layers:
             scale, means, left, right = samples.tile(rows, columns)
-            value, slope = phi.family.covariance(left, right, np.clip(kernel / scale, -1.0, 1.0))
+            value, slope = phi.family.covariance(left, right, _rounded(kernel / scale))
             kernel = value + means
             if trained is not None:
                 tangent = rate * kernel + tangent * slope / scale

@@ -2,12 +2,13 @@ r"""The two networks of the book, as records: implicit (a DEQ) and explicit (a s
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from helpers import activations
 from helpers.activations import Activation
@@ -17,6 +18,7 @@ from helpers.errors import ConvergenceError
 Array = NDArray[np.float64]
 TOLERANCE = 1e-13  # relative residual of a scalar fixed point
 STEPS = 200
+RUNAWAY = 1e6  # a fixed point this far above its start is one that does not exist
 
 
 @dataclass(frozen=True)
@@ -111,11 +113,11 @@ class ImplicitNetwork:
             If the fixed point lies beyond the sharp threshold
             :math:`\sigma_a^2 E[\varphi'^2(\sqrt{\Lambda_{ii}}\xi)] < 1`.
         """
-        source = self.sigma_b2 * np.asarray(squared_norms, dtype=float)
+        source = self.sigma_b2 * positive_variances(squared_norms, "squared_norms")
         unique, index = np.unique(source, return_inverse=True)
         s = fixed_point(
             lambda s: self.sigma_a2 * self.activation.second_moment(s) + unique,
-            unique + self.sigma_a2 * self.activation.second_moment(np.maximum(unique, 1e-12)),
+            unique + self.sigma_a2 * self.activation.second_moment(unique),
             "the diagonal of the implicit kernel",
         )
         self._require_stability(s)
@@ -188,8 +190,24 @@ def warn_if_scale_differs(network: ImplicitNetwork | ExplicitNetwork, tau0: floa
         warnings.warn(
             f"the network was centered at tau0 = {network.tau0:.4g}, the data have tau0 = {tau0:.4g}; "
             "center it at the data's scale with .centered(tau0)",
-            stacklevel=3,
+            stacklevel=_callers_level(),
         )
+
+
+def _callers_level() -> int:
+    """How far up the stack the first line outside the package is, from the function that asks."""
+    level, frame = 2, sys._getframe(2)
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith("helpers."):
+        level, frame = level + 1, frame.f_back
+    return level
+
+
+def positive_variances(values: ArrayLike, name: str) -> Array:
+    """Variances for moments that divide by them: a sample of norm 0 gets one far below rounding."""
+    values = as_real_array(values, name)
+    if values.size == 0 or values.min() < 0:
+        raise ValueError(f"{name} must hold at least one number, each 0 or positive")
+    return np.maximum(values, 1e-30 * (values.max() or 1.0))
 
 
 def fixed_point(step, start: Array, what: str) -> Array:  # type: ignore[no-untyped-def]
@@ -210,19 +228,19 @@ def fixed_point(step, start: Array, what: str) -> Array:  # type: ignore[no-unty
         With the largest relative residual, when it does not settle.
     """
     s = np.maximum(np.asarray(as_real_array(start, "start")), 1e-300)
-    residual = np.inf
+    residual, limit = np.inf, RUNAWAY * max(1.0, float(s.max()))
     for _ in range(STEPS):
         first = step(s)
         second = step(first)
         residual = float((np.abs(first - s) / np.maximum(first, 1e-300)).max())
-        if not np.isfinite(residual) or first.max() > 1e12:
-            break
         bend = second - 2 * first + s
         with np.errstate(divide="ignore", invalid="ignore"):
             leap = s - (first - s) ** 2 / bend
         s = np.where(np.isfinite(leap) & (leap > 0) & (bend != 0), leap, second)
         if residual < TOLERANCE:
             return second
+        if not s.max() < limit:  # before the next step, whose cost grows with s
+            break
     raise ConvergenceError(
         f"{what} did not settle: is sigma_a2 beyond the sharp threshold?", residual
     )

@@ -134,7 +134,8 @@ class Hinges:
 
     def prepare(self, s: Array) -> Array:
         root = np.sqrt(s)
-        levels = [knot / root for knot in self.knots]
+        # a knot beyond 10 standard deviations is a line to rounding, but its square would cancel
+        levels = [np.clip(knot / root, -10.0, 10.0) for knot in self.knots]
         return np.array(
             [
                 root,
@@ -210,7 +211,7 @@ class Series:
     def prepare(self, s: Array) -> Array:
         """Rows: the standard deviation in the place of c_0, then c_1 ... c_N, then r."""
         ends, degree = np.array([s.min(), s.max()]), 32
-        while self._expand(ends, degree)[-1].max() > TOLERANCE and degree < MAX_DEGREE:
+        while degree < MAX_DEGREE and _left_out(self._expand(ends, degree)) > TOLERANCE:
             degree *= 2
         rows = in_variance(lambda v: self._expand(v, degree), s)
         return np.concatenate([np.sqrt(s)[None], _without_parity(rows[1:-1]), np.abs(rows[-1:])])
@@ -225,11 +226,9 @@ class Series:
     def covariance(self, left: Array, right: Array, rho: Array) -> tuple[Array, Array]:
         value, slope = _horner(left[:-1], right[:-1], rho)
         bound = np.sqrt(left[-1] * right[-1]) * len(left) * np.abs(rho) ** (len(left) - 2)
-        if bound.max() > 1e3 * TOLERANCE * np.abs(left[1:-1]).max() ** 2:
-            far = (
-                np.broadcast_to(bound, value.shape)
-                > 1e3 * TOLERANCE * np.abs(left[1:-1]).max() ** 2
-            )
+        sizes = np.abs(left[1:-1]).max(axis=0) * np.abs(right[1:-1]).max(axis=0)
+        far = np.broadcast_to(bound > 1e3 * TOLERANCE * sizes, value.shape)
+        if far.any():
             value[far], slope[far] = self._integrate(
                 *(np.broadcast_to(array, value.shape)[far] for array in (left[0], right[0], rho))
             )
@@ -240,6 +239,11 @@ class Series:
         means = [self._expand(v, 0)[0] for v in (s, t)]
         value = pair_mean(self.function, s, t, rho, self.kinks) - means[0] * means[1]
         return value, left * right * pair_mean(self.slope, s, t, rho, self.kinks)
+
+
+def _left_out(rows: Array) -> float:
+    """Largest share of E[f^2] that a truncated expansion leaves out."""
+    return float((rows[-1] / ((rows[:-1] ** 2).sum(axis=0) + np.abs(rows[-1]))).max())
 
 
 def _horner(left: Array, right: Array, rho: Array) -> tuple[Array, Array]:

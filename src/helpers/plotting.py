@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -163,8 +164,15 @@ def plane(axes: Axes, vectors: ArrayLike, labels: ArrayLike, names: Sequence[str
     """
     vectors, labels = np.asarray(vectors), np.asarray(labels)
     for a, name in enumerate(names):
+        turn, color = divmod(a, len(CLASS_COLORS))  # colors come again with another marker
+        marker = ".x+"[turn % 3]
         axes.plot(
-            *vectors[labels == a].T, ".", color=CLASS_COLORS[a], markersize=3, alpha=0.6, label=name
+            *vectors[labels == a].T,
+            marker,
+            color=CLASS_COLORS[color],
+            markersize=3,
+            alpha=0.6,
+            label=name,
         )
     axes.set(xlabel="first eigenvector", ylabel="second eigenvector")
     axes.legend(markerscale=3)
@@ -180,7 +188,8 @@ def rate(axes: Axes, p: ArrayLike, errors: Mapping[str, ArrayLike]) -> None:
         Dimensions.
     errors : mapping of name to (seeds, m) array
     """
-    for (name, values), color, marker in zip(errors.items(), CLASS_COLORS, "osD^v<"):
+    styles = zip(cycle(CLASS_COLORS), cycle("osD^v<>"))  # six and seven: 42 pairs
+    for (name, values), (color, marker) in zip(errors.items(), styles):
         values = np.asarray(values)
         axes.loglog(p, values.mean(axis=0), color=color, linewidth=1.0)
         axes.loglog(p, values.T, marker, color=color, alpha=0.5, markersize=4, markeredgewidth=0)

@@ -12,6 +12,7 @@ Array = NDArray[np.float64]
 Function = Callable[[Array], Array]
 
 DEGREES = (16, 32, 64, 128)  # of an interpolation in the variance, tried in turn
+OCTAVE = 1.0  # of log s: interpolation keeps digits relative to the largest value it sees
 ROUNDING = 4e-15  # what a sum of a few hundred terms leaves
 REACH = 9.5  # beyond 9.5 standard deviations the Gaussian weight is below 1e-20
 NODES = 20  # Gauss-Legendre nodes a panel
@@ -85,8 +86,8 @@ def in_variance(function: Function, s: Array) -> Array:
     r"""Values of a function of the variance at very many variances, by Chebyshev interpolation in log s.
 
     Gaussian moments are analytic in s, and the norms of real data span a narrow range: a few dozen
-    evaluations serve any number of samples. The degree is doubled until the last Chebyshev coefficients
-    are rounding; a function that resists is evaluated everywhere.
+    evaluations serve any number of samples. A wide range is cut into pieces, so that the values at small
+    variances keep their own digits.
 
     Parameters
     ----------
@@ -99,8 +100,20 @@ def in_variance(function: Function, s: Array) -> Array:
     -------
     (..., n) array
     """
+    if s.size <= DEGREES[0]:
+        return function(s)
+    cell = np.floor((np.log(s) - np.log(s.min())) / OCTAVE)
+    order = np.argsort(cell, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(cell[order])) + 1)
+    values = np.concatenate([_interpolated(function, s[part]) for part in parts], axis=-1)
+    return values[..., np.argsort(order)]
+
+
+def _interpolated(function: Function, s: Array) -> Array:
+    """One piece: the degree is doubled until the last Chebyshev coefficients are rounding; a function
+    that resists is evaluated everywhere."""
     low, high = np.log(s.min()), np.log(s.max())
-    if s.size <= DEGREES[0] or high - low > 20:
+    if s.size <= DEGREES[0]:
         return function(s)
     middle, half = (low + high) / 2, max((high - low) / 2, 1e-8)
     for degree in DEGREES:

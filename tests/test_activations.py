@@ -1,0 +1,159 @@
+"""Activations against quadrature that was written apart from them."""
+
+from __future__ import annotations
+
+import numpy as np
+import oracles
+import pytest
+
+from helpers import activations
+
+CASES = [pytest.param(key, id=key[0]) for key in oracles.FUNCTIONS]
+SHIFT = 0.17
+
+
+def make(key):
+    return activations.get(key[0], **dict(key[1:])).minus(SHIFT)
+
+
+def scale(key, *variances):
+    f, _, kinks = oracles.FUNCTIONS[key]
+    return np.sqrt(np.prod([oracles.mean(lambda x: f(x) ** 2, s, kinks) for s in variances]))
+
+
+@pytest.mark.parametrize("key", CASES)
+@pytest.mark.parametrize("s", [0.1, 1.0, 9.0])
+def test_moments(key, s):
+    f, slope, kinks = oracles.FUNCTIONS[key]
+    phi, size = make(key), oracles.FUNCTIONS[key][0]
+    size = scale(key, s) + SHIFT
+    expected = {
+        "mean": oracles.mean(f, s, kinks) - SHIFT,
+        "second_moment": oracles.mean(lambda x: (f(x) - SHIFT) ** 2, s, kinks),
+        "slope": oracles.mean(slope, s, kinks),
+        "slope_second_moment": oracles.mean(lambda x: slope(x) ** 2, s, kinks),
+        # by Gaussian integration by parts, from the slope and not from the value
+        "curvature": oracles.mean(lambda x: x * slope(x), s, kinks) / s,
+        "square_curvature": oracles.mean(lambda x: x * 2 * (f(x) - SHIFT) * slope(x), s, kinks) / s,
+    }
+    for name, value in expected.items():
+        unit = max(1.0, size**2, size / s)
+        assert getattr(phi, name)(s) == pytest.approx(value, rel=1e-11, abs=1e-12 * unit), name
+
+
+@pytest.mark.parametrize("key", CASES)
+def test_value_and_derivative(key):
+    f, slope, kinks = oracles.FUNCTIONS[key]
+    phi, x = make(key), np.linspace(-3.03, 3.07, 41)
+    np.testing.assert_allclose(phi(x), f(x) - SHIFT, rtol=1e-14, atol=1e-15)
+    np.testing.assert_allclose(phi.derivative(x), slope(x), rtol=1e-13, atol=1e-14)
+    step = 1e-5
+    away = np.array([all(abs(point - k) > 1e-3 for k in kinks) for point in x])
+    difference = (phi(x + step) - phi(x - step)) / (2 * step)
+    np.testing.assert_allclose(phi.derivative(x)[away], difference[away], atol=1e-8)
+
+
+@pytest.mark.parametrize("key", CASES)
+@pytest.mark.parametrize("rho", [0.0, 0.3, -0.9, 0.999, -0.9999])
+def test_dual_kernels(key, rho):
+    f, slope, kinks = oracles.FUNCTIONS[key]
+    phi = make(key)
+    tolerance = 1e-12 if key[0] in oracles.CLOSED else 1e-9
+    for s, t in ((1.0, 0.6), (0.1, 9.0)):
+        c = rho * np.sqrt(s * t)
+        unit = scale(key, s, t)
+        value = oracles.pair(lambda x: f(x) - SHIFT, s, t, rho, kinks)
+        assert abs(phi.dual(s, t, c) - value) <= tolerance * max(1.0, unit)
+        slopes = oracles.pair(slope, s, t, rho, kinks)
+        assert abs(phi.dual_slope(s, t, c) - slopes) <= tolerance * max(1.0, unit / np.sqrt(s * t))
+
+
+@pytest.mark.parametrize("key", CASES)
+def test_dual_kernels_at_correlation_one_are_moments(key):
+    f, slope, kinks = oracles.FUNCTIONS[key]
+    phi, tolerance = make(key), 1e-12 if key[0] in oracles.CLOSED else 1e-9
+    for s in (0.1, 1.0, 9.0):
+        second = oracles.mean(lambda x: (f(x) - SHIFT) ** 2, s, kinks)
+        assert phi.dual(s, s, s) == pytest.approx(second, rel=tolerance)
+        slopes = oracles.mean(lambda x: slope(x) ** 2, s, kinks)
+        assert phi.dual_slope(s, s, s) == pytest.approx(slopes, rel=tolerance)
+
+
+@pytest.mark.parametrize(("name", "factor"), [("sign", 1.0), ("step", 0.25)])
+def test_jumps_have_the_arcsine_kernel(name, factor):
+    phi = activations.get(name)
+    s, t, rho = 0.7, 2.0, np.array([-1.0, -0.3, 0.0, 0.5, 1.0])
+    # P(u, v of one sign) = 1/2 + asin(rho)/pi (Sheppard 1899)
+    expected = factor * 2 / np.pi * np.arcsin(rho) + (0.25 if name == "step" else 0.0)
+    np.testing.assert_allclose(phi.dual(s, t, rho * np.sqrt(s * t)), expected, atol=1e-13)
+    assert np.isinf(phi.slope_second_moment(1.0))
+
+
+def test_every_name_is_tested():
+    tested = {key[0] for key in oracles.FUNCTIONS} | {"sign", "step"}
+    assert tested | {"silu"} == set(activations.names())
+
+
+def test_a_callable_becomes_an_activation():
+    phi = activations.get(lambda x: x / (1 + np.exp(-x)))
+    swish = activations.get("swish")
+    s, t, c = 1.2, 0.7, 0.5
+    assert phi.dual(s, t, c) == pytest.approx(float(swish.dual(s, t, c)), abs=1e-12)
+    assert phi.dual_slope(s, t, c) == pytest.approx(float(swish.dual_slope(s, t, c)), abs=1e-12)
+    assert phi.slope_second_moment(s) == pytest.approx(
+        float(swish.slope_second_moment(s)), abs=1e-10
+    )
+
+
+def test_a_callable_says_where_its_kinks_are():
+    phi = activations.get(lambda x: np.maximum(x, 0), kinks=(0.0,))
+    relu = activations.get("relu")
+    for c in (0.1, 0.9999):
+        assert phi.dual(1.0, 1.0, c) == pytest.approx(float(relu.dual(1.0, 1.0, c)), abs=1e-9)
+
+
+def test_many_variances_are_interpolated_to_rounding():
+    phi, s = activations.get("tanh"), np.geomspace(0.3, 4.0, 500)
+    direct = np.array([float(phi.second_moment(value)) for value in s[::50]])
+    np.testing.assert_allclose(phi.second_moment(s)[::50], direct, rtol=1e-13)
+    rough = np.concatenate([[1e-11], s])
+    np.testing.assert_allclose(phi.second_moment(rough)[1::50], direct, rtol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("argument", "error", "words"),
+    [
+        (("sofplus",), ValueError, "name must be one of"),
+        ((3,), TypeError, "name must be"),
+        ((lambda x: x[:-1],), ValueError, "shape"),
+        ((lambda x: x * 1j,), ValueError, "real"),
+        ((lambda x: np.log(np.abs(x) - 1.0),), ValueError, "finite"),
+        ((lambda x: np.exp(x**4),), ValueError, "finite"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_wrong_activations(argument, error, words):
+    with pytest.raises(error, match=words):
+        activations.get(*argument)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "words"),
+    [
+        ("relu", {"slope": 2.0}, "slope is not a parameter of relu"),
+        ("hard_tanh", {"c": 0.0}, "c must be positive"),
+        ("hard_tanh", {"a": [1.0, 2.0]}, "a must be one number"),
+        ("leaky_relu", {"b": np.nan}, "b must be finite"),
+        ("polynomial", {"coefficients": [1.0]}, "coefficients"),
+        ("hermite", {"coefficients": [[0.0, 1.0]]}, "coefficients"),
+    ],
+)
+def test_wrong_parameters(name, parameters, words):
+    with pytest.raises(ValueError, match=words):
+        activations.get(name, **parameters)
+
+
+@pytest.mark.parametrize("s", [0.0, -1.0, np.nan])
+def test_wrong_variances(s):
+    with pytest.raises(ValueError, match="s must be"):
+        activations.get("tanh").mean(s)
