@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import oracles
 import pytest
@@ -10,6 +12,8 @@ from helpers import activations
 
 CASES = [pytest.param(key, id=key[0]) for key in oracles.FUNCTIONS]
 SHIFT = 0.17
+# closed forms, and polynomials, whose series ends
+EXACT = oracles.CLOSED | {"polynomial", "hermite"}
 
 
 def make(key):
@@ -21,11 +25,18 @@ def scale(key, *variances):
     return np.sqrt(np.prod([oracles.mean(lambda x: f(x) ** 2, s, kinks) for s in variances]))
 
 
+@functools.cache
+def moment(key, order, s):
+    """Second moment of the centered value (order 0) or of the slope (order 1)."""
+    f, slope, kinks = oracles.FUNCTIONS[key]
+    return oracles.mean(lambda x: (slope(x) if order else f(x) - SHIFT) ** 2, s, kinks)
+
+
 @pytest.mark.parametrize("key", CASES)
 @pytest.mark.parametrize("s", [0.1, 1.0, 9.0])
 def test_moments(key, s):
     f, slope, kinks = oracles.FUNCTIONS[key]
-    phi, size = make(key), oracles.FUNCTIONS[key][0]
+    phi = make(key)
     size = scale(key, s) + SHIFT
     expected = {
         "mean": oracles.mean(f, s, kinks) - SHIFT,
@@ -54,24 +65,24 @@ def test_value_and_derivative(key):
 
 
 @pytest.mark.parametrize("key", CASES)
-@pytest.mark.parametrize("rho", [0.0, 0.3, -0.9, 0.999, -0.9999])
+@pytest.mark.parametrize("rho", [0.0, 0.3, -0.3, 0.9, -0.9, 0.999, -0.999, 0.9999, -0.9999, -1.0])
 def test_dual_kernels(key, rho):
     f, slope, kinks = oracles.FUNCTIONS[key]
     phi = make(key)
-    tolerance = 1e-12 if key[0] in oracles.CLOSED else 1e-9
-    for s, t in ((1.0, 0.6), (0.1, 9.0)):
+    tolerance = 1e-12 if key[0] in EXACT else 1e-9
+    for s, t in ((1.0, 1.0), (0.1, 9.0)):
         c = rho * np.sqrt(s * t)
-        unit = scale(key, s, t)
+        units = [np.sqrt(np.prod([moment(key, name, v) for v in (s, t)])) for name in (0, 1)]
         value = oracles.pair(lambda x: f(x) - SHIFT, s, t, rho, kinks)
-        assert abs(phi.dual(s, t, c) - value) <= tolerance * max(1.0, unit)
+        assert abs(phi.dual(s, t, c) - value) <= tolerance * units[0]
         slopes = oracles.pair(slope, s, t, rho, kinks)
-        assert abs(phi.dual_slope(s, t, c) - slopes) <= tolerance * max(1.0, unit / np.sqrt(s * t))
+        assert abs(phi.dual_slope(s, t, c) - slopes) <= tolerance * units[1]
 
 
 @pytest.mark.parametrize("key", CASES)
 def test_dual_kernels_at_correlation_one_are_moments(key):
     f, slope, kinks = oracles.FUNCTIONS[key]
-    phi, tolerance = make(key), 1e-12 if key[0] in oracles.CLOSED else 1e-9
+    phi, tolerance = make(key), 1e-12 if key[0] in EXACT else 1e-9
     for s in (0.1, 1.0, 9.0):
         second = oracles.mean(lambda x: (f(x) - SHIFT) ** 2, s, kinks)
         assert phi.dual(s, s, s) == pytest.approx(second, rel=tolerance)
@@ -110,6 +121,30 @@ def test_a_callable_says_where_its_kinks_are():
     relu = activations.get("relu")
     for c in (0.1, 0.9999):
         assert phi.dual(1.0, 1.0, c) == pytest.approx(float(relu.dual(1.0, 1.0, c)), abs=1e-9)
+
+
+@pytest.mark.parametrize("size", [1e-4, 1.0, 1e3])
+@pytest.mark.parametrize("name", ["tanh", "softplus"])
+def test_the_size_of_a_callable_costs_no_digits(name, size):
+    """The series is truncated by a share of E[f^2], whatever the units of f."""
+    f, slope, _ = oracles.FUNCTIONS[(name,)]
+    phi = activations.get(lambda x: size * f(x), derivative=lambda x: size * slope(x))
+    for rho in (0.3, -0.9, 0.999):
+        s, t = 0.7, 1.3
+        value, slopes = (oracles.pair(g, s, t, rho) for g in (f, slope))
+        c = rho * np.sqrt(s * t)
+        assert phi.dual(s, t, c) / size**2 == pytest.approx(value, rel=1e-11)
+        assert phi.dual_slope(s, t, c) / size**2 == pytest.approx(slopes, rel=1e-9)
+
+
+@pytest.mark.parametrize("key", CASES)
+def test_many_unequal_variances_keep_their_own_digits(key):
+    """A cubic's second moments span nine decades here."""
+    f, slope, kinks = oracles.FUNCTIONS[key]
+    phi, s = activations.get(key[0], **dict(key[1:])), np.geomspace(0.005, 9.0, 301)
+    for name, g in (("second_moment", f), ("slope_second_moment", slope)):
+        expected = [oracles.mean(lambda x, g=g: g(x) ** 2, v, kinks) for v in s[::20]]
+        np.testing.assert_allclose(getattr(phi, name)(s)[::20], expected, rtol=1e-12)
 
 
 def test_many_variances_are_interpolated_to_rounding():

@@ -48,6 +48,7 @@ def execute(path: Path) -> Run:
         notebook,
         kernel_name="python3",
         record_timing=False,
+        coalesce_streams=True,
         resources={"metadata": {"path": str(path.parent)}},
         timeout_func=lambda _: max(1, round(start + SECONDS_EACH - time.monotonic())),
         on_cell_execute=lambda cell, cell_index: begun.append(cell_index),

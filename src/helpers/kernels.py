@@ -239,6 +239,8 @@ def _implicit(
     samples = _Samples.of(phi, s)
 
     def tangent(kernel: Array, gram: Array, dual_slope: Array) -> Array:
+        if not (sigma_a2 or input_rate):  # the readout alone is trained: no slope, were it infinite
+            return kernel
         return (kernel + input_rate * sigma_b2 * gram * dual_slope) / (1 - sigma_a2 * dual_slope)
 
     def block(rows: slice, columns: slice, gram: Array) -> tuple[Array, ...]:
@@ -252,7 +254,8 @@ def _implicit(
     diagonal = phi.second_moment(s)
     if trained is None:
         return block, (diagonal,)
-    return block, (diagonal, tangent(diagonal, squared_norms, phi.slope_second_moment(s)))
+    slopes = _finite_slopes(phi, s) if sigma_a2 or input_rate else np.zeros_like(s)
+    return block, (diagonal, tangent(diagonal, squared_norms, slopes))
 
 
 def _implicit_rate(trained: Trained | None) -> float:
@@ -272,7 +275,7 @@ def _solve(phi: Activation, left: Array, right: Array, source: Array, gain: Arra
     is always defined; the start is the first step from rho = 0.
     """
     if not gain.any():
-        return np.clip(source, -1.0, 1.0)
+        return _rounded(source)
     rho, residual = np.zeros((1, 1)), np.inf
     for _ in range(STEPS):
         value, slope = phi.family.covariance(left, right, rho)

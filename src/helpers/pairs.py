@@ -282,4 +282,4 @@ def _degree(left: Array, right: Array, rho: Array) -> int:
     orders = np.arange(1, len(products))
     terms = orders * products[1:] * np.abs(rho).max() ** (orders - 1)
     tail = np.cumsum(terms[::-1])[::-1]
-    return max(1, int((tail > 1e-2 * TOLERANCE * products.max()).sum()))
+    return max(1, int((tail > 1e-2 * TOLERANCE * products[1:].max()).sum()))

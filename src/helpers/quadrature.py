@@ -12,7 +12,7 @@ Array = NDArray[np.float64]
 Function = Callable[[Array], Array]
 
 DEGREES = (16, 32, 64, 128)  # of an interpolation in the variance, tried in turn
-OCTAVE = 1.0  # of log s: interpolation keeps digits relative to the largest value it sees
+PIECE = 1.0  # of log s: interpolation keeps digits relative to the largest value it sees
 ROUNDING = 4e-15  # what a sum of a few hundred terms leaves
 REACH = 9.5  # beyond 9.5 standard deviations the Gaussian weight is below 1e-20
 NODES = 20  # Gauss-Legendre nodes a panel
@@ -102,7 +102,7 @@ def in_variance(function: Function, s: Array) -> Array:
     """
     if s.size <= DEGREES[0]:
         return function(s)
-    cell = np.floor((np.log(s) - np.log(s.min())) / OCTAVE)
+    cell = np.floor((np.log(s) - np.log(s.min())) / PIECE)
     order = np.argsort(cell, kind="stable")
     parts = np.split(order, np.flatnonzero(np.diff(cell[order])) + 1)
     values = np.concatenate([_interpolated(function, s[part]) for part in parts], axis=-1)
