@@ -9,7 +9,7 @@ import numpy as np
 import oracles
 import pytest
 
-from helpers import ConvergenceError, activations, kernels, networks
+from helpers import ConvergenceError, kernels, networks
 
 CASES = [pytest.param(key, id=key[0]) for key in oracles.FUNCTIONS]
 RECURRENT, INPUT = 0.3, 0.7
@@ -333,6 +333,8 @@ def test_wrong_data(function, X, error, words):
     [
         ("relu", "default", TypeError, "network must be"),
         (NETWORK, "first_frozen", ValueError, "trained must be"),
+        (NETWORK, None, ValueError, "trained must be"),
+        (networks.ExplicitNetwork(("relu",)), None, ValueError, "trained must be"),
         (NETWORK, (1.0, 1.0), ValueError, "trained must be"),
         (networks.ExplicitNetwork(("relu",)), "some", ValueError, "trained must be"),
         (networks.ExplicitNetwork(("relu",)), (1.0, 1.0, 1.0), ValueError, "2 rates"),
@@ -346,6 +348,8 @@ def test_wrong_network_or_choice_of_weights(network, trained, error, words):
 
 
 def test_wrong_kernel_of_the_operator():
+    with pytest.raises(ValueError, match="trained must be"):
+        kernels.operator(NETWORK, X_GOOD, "ntk", trained=None)
     with pytest.raises(ValueError, match='kernel must be "ck" or "ntk"'):
         kernels.operator(NETWORK, X_GOOD, "nngp")
 

@@ -110,8 +110,14 @@ class Activation:
 
         def expectation(variances: Array) -> Array:
             nodes, weights = rule(variances, self.kinks)
-            value = function(np.sqrt(variances)[:, None] * nodes)
-            return (weights * integrand(value, nodes)).sum(axis=1)
+            terms = weights * integrand(function(np.sqrt(variances)[:, None] * nodes), nodes)
+            ends = np.abs(terms[:, [0, -1]]).max()
+            if not ends <= 1e-13 * np.abs(terms).sum(axis=1).max():
+                raise ValueError(
+                    f"{self.name} grows too fast: its Gaussian moments at variance "
+                    f"{variances.max():.3g} are not finite, or beyond the quadrature's reach"
+                )
+            return terms.sum(axis=1)
 
         return in_variance(expectation, s.ravel()).reshape(s.shape)
 

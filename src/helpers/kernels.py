@@ -102,12 +102,12 @@ def ntk(network: Network, X: ArrayLike, trained: Trained = "default") -> Array:
     ------
     As :func:`ck`, and ValueError for a choice of weights that the network does not have.
     """
-    return _compute(network, X, trained)[1]
+    return _compute(network, X, _chosen(trained))[1]
 
 
 def ck_and_ntk(network: Network, X: ArrayLike, trained: Trained = "default") -> tuple[Array, Array]:
     """Both kernels, :func:`ck` and :func:`ntk`, for less than the two apart."""
-    return _compute(network, X, trained)
+    return _compute(network, X, _chosen(trained))
 
 
 def operator(
@@ -138,7 +138,7 @@ def operator(
         raise ValueError(f'kernel must be "ck" or "ntk", got {kernel!r}')
     X = as_data(X)
     squared_norms = np.einsum("ij,ij->j", X, X)
-    block, diagonals = _solver(network, squared_norms, None if kernel == "ck" else trained)
+    block, diagonals = _solver(network, squared_norms, None if kernel == "ck" else _chosen(trained))
     return KernelOperator(X, block, diagonals[-1])
 
 
@@ -256,6 +256,13 @@ def _implicit(
         return block, (diagonal,)
     slopes = _finite_slopes(phi, s) if sigma_a2 or input_rate else np.zeros_like(s)
     return block, (diagonal, tangent(diagonal, squared_norms, slopes))
+
+
+def _chosen(trained: Trained) -> Trained:
+    """A choice of trained weights; None, which asks for no tangent kernel at all, is none."""
+    if trained is None:
+        raise ValueError('trained must be a choice of weights such as "default", got None')
+    return trained
 
 
 def _implicit_rate(trained: Trained | None) -> float:

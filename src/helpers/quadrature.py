@@ -14,7 +14,7 @@ Function = Callable[[Array], Array]
 DEGREES = (16, 32, 64, 128)  # of an interpolation in the variance, tried in turn
 PIECE = 1.0  # of log s: interpolation keeps digits relative to the largest value it sees
 ROUNDING = 4e-15  # what a sum of a few hundred terms leaves
-REACH = 9.5  # beyond 9.5 standard deviations the Gaussian weight is below 1e-20
+REACH = 12.5  # standard deviations: wide enough for squares of polynomials of degree 16
 NODES = 20  # Gauss-Legendre nodes a panel
 
 
