@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import math
+from fractions import Fraction
 
 import numpy as np
 import oracles
@@ -154,13 +156,28 @@ def test_many_variances_are_interpolated_to_rounding():
     np.testing.assert_allclose(phi.second_moment(rough)[1::50], direct, rtol=1e-13)
 
 
+def at_random(x, rng=np.random.default_rng(0)):  # noqa: B008  # one stream on purpose
+    return x + rng.standard_normal(x.shape)
+
+
 @pytest.mark.parametrize(
     ("argument", "error", "words"),
     [
         (("sofplus",), ValueError, "name must be one of"),
         ((3,), TypeError, "name must be"),
-        ((lambda x: x[:-1],), ValueError, "shape"),
-        ((lambda x: x * 1j,), ValueError, "real"),
+        ((lambda x: x[:-1],), ValueError, "<lambda> must be vectorized.*shape"),
+        ((lambda x: 1.0,), ValueError, "must be vectorized.*shape"),
+        ((lambda x: None,), ValueError, "must be vectorized.*shape"),
+        ((math.tanh,), ValueError, "tanh must be vectorized.*np.vectorize"),
+        ((lambda x: x if x > 0 else 0.0,), ValueError, "must be vectorized.*truth value"),
+        ((lambda x, y: x,), ValueError, "must be vectorized.*argument"),
+        ((lambda x: x * 1j,), ValueError, "real numbers, got complex128"),
+        ((lambda x: x > 0,), ValueError, "real numbers, got bool"),
+        ((lambda x: x.astype(object),), ValueError, "real numbers, got object"),
+        ((lambda x: np.tanh(x).astype(np.float32),), ValueError, "double precision, got float32"),
+        ((at_random,), ValueError, "at_random must depend on its argument alone"),
+        ((lambda x: np.floor(x).astype(int),), ValueError, "continuous, it jumps"),
+        ((lambda x: np.where(x < 11, x, np.nan),), ValueError, "finite, at x = 11"),
         ((lambda x: np.log(np.abs(x) - 1.0),), ValueError, "finite"),
         ((lambda x: np.exp(x**4),), ValueError, "finite"),
     ],
@@ -169,6 +186,74 @@ def test_many_variances_are_interpolated_to_rounding():
 def test_wrong_activations(argument, error, words):
     with pytest.raises(error, match=words):
         activations.get(*argument)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"kinks": (0.0,)}, "continuous, it jumps at x = 0"),
+        ({"kinks": (np.nan,)}, "kinks must be finite"),
+        ({"derivative": math.cos}, "the derivative of .* must be vectorized"),
+        ({"slope": np.cos}, "slope is not a parameter"),
+    ],
+)
+def test_wrong_options_of_a_callable(options, words):
+    function = np.sign if "kinks" in options else np.sin
+    with pytest.raises(ValueError, match=words):
+        activations.get(function, **options)
+
+
+def overwrites(x):
+    x *= (x > 0) + 0.1
+    return x
+
+
+class Cubic:
+    """Callable, and not hashable."""
+
+    __hash__ = None
+
+    def __call__(self, x):
+        return x + 0.1 * x**3
+
+
+@pytest.mark.parametrize(
+    ("function", "same"),
+    [
+        (overwrites, lambda x: np.where(x > 0, 1.1 * x, 0.1 * x)),
+        (lambda x: [math.tanh(value) for value in x], np.tanh),
+        (np.vectorize(math.tanh), np.tanh),
+        (Cubic(), lambda x: x + 0.1 * x**3),
+        (lambda x: np.maximum(x, 0), lambda x: np.maximum(x, 0)),
+    ],
+)
+def test_unusual_callables_are_served(function, same):
+    phi, points = activations.get(function), np.array([[-1.5, 0.2], [0.7, 3.0]])
+    np.testing.assert_allclose(phi(points), same(points), rtol=1e-15)
+    expected = oracles.pair(same, 0.8, 1.1, 0.6, (0.0,))
+    assert phi.dual(0.8, 1.1, 0.6 * np.sqrt(0.88)) == pytest.approx(expected, rel=1e-12)
+    slopes = oracles.mean(lambda x: phi.derivative(x) ** 2, 0.8, (0.0,))
+    assert phi.slope_second_moment(0.8) == pytest.approx(slopes, rel=1e-10)
+
+
+def test_a_callable_that_varies_too_fast_is_refused():
+    with pytest.raises(ValueError, match="<lambda> varies too fast .* at variance 1.5"):
+        activations.get(lambda x: np.sin(700 * x)).second_moment(1.5)
+
+
+@pytest.mark.parametrize(
+    ("function", "tolerance"), [(lambda x: x / (1 + x**2), 1e-11), (lambda x: np.sin(20 * x), 1e-9)]
+)
+def test_a_callable_that_varies_fast_is_resolved(function, tolerance):
+    """Poles at ±i, and a wavelength of 0.3: panels are halved until they serve."""
+    phi, s, t = activations.get(function), 1.5, 0.9
+    assert phi.second_moment(s) == pytest.approx(
+        oracles.mean(lambda x: function(x / 9) ** 2, 81 * s), rel=1e-12
+    )
+    for rho in (0.6, 0.999, -1.0):
+        # scaled, so that the reference's panels are short enough
+        expected = oracles.pair(lambda x: function(x / 9), 81 * s, 81 * t, rho)
+        assert abs(phi.dual(s, t, rho * np.sqrt(s * t)) - expected) < tolerance
 
 
 @pytest.mark.parametrize(
@@ -203,9 +288,99 @@ def test_an_activation_that_grows_too_fast_is_named():
         phi.second_moment(1.5)
 
 
-@pytest.mark.parametrize("degree", [8, 12, 16])
-def test_high_hermite_polynomials_are_orthonormal(degree):
-    phi = activations.get("hermite", coefficients=[0.0] * degree + [1.0])
-    assert phi.second_moment(1.0) == pytest.approx(1.0, rel=1e-12)
-    with pytest.raises(ValueError, match="hermite grows too fast"):
-        activations.get("hermite", coefficients=[0.0] * 40 + [1.0]).second_moment(1.0)
+@pytest.mark.parametrize("s", [0.3, 1.0, 4.0, 9.0, 25.0])
+def test_the_exponential_by_hand(s):
+    """Its mass lies near 2 sqrt(s): at variance 25 ten standard deviations out."""
+    phi, t = activations.get(np.exp), 0.7 * s
+    assert phi.mean(s) == pytest.approx(np.exp(s / 2), rel=1e-13)
+    assert phi.second_moment(s) == pytest.approx(np.exp(2 * s), rel=1e-12)
+    assert phi.curvature(s) == pytest.approx(np.exp(s / 2), rel=1e-12)
+    for c in np.array([-1.0, 0.2, 0.9, 1.0]) * np.sqrt(s * t):
+        unit = np.exp(s + t)
+        expected = np.exp((s + t) / 2 + c)
+        assert abs(phi.dual(s, t, c) - expected) < 1e-12 * unit
+        assert abs(phi.dual_slope(s, t, c) - expected) < 1e-9 * unit
+
+
+def gaussian_powers(s, t, c, degree):
+    """E[u^i v^j], i, j <= degree, by Gaussian integration by parts, in rational numbers."""
+    table = [[Fraction(0)] * (degree + 1) for _ in range(degree + 1)]
+    for i in range(degree + 1):
+        for j in range(degree + 1):
+            if i == 0:
+                above = table[0][j - 2] if j > 1 else Fraction(0)
+                table[0][j] = Fraction(1) if j == 0 else (j - 1) * t * above
+            else:
+                down = (i - 1) * s * table[i - 2][j] if i > 1 else Fraction(0)
+                across = j * c * table[i - 1][j - 1] if j else Fraction(0)
+                table[i][j] = down + across
+    return table
+
+
+def hermite_powers(orders):
+    """Powers of sum_k orders[k] He_k, exactly."""
+    before, now = [Fraction(0)], [Fraction(1)]
+    total = [Fraction(0)] * len(orders)
+    for k, weight in enumerate(orders):
+        for n, coefficient in enumerate(now):
+            total[n] += Fraction(weight) * coefficient
+        raised = [Fraction(0), *now]
+        for n, coefficient in enumerate(before):
+            raised[n] -= k * coefficient
+        before, now = now, raised
+    return total
+
+
+def exact_dual(powers, s, t, c):
+    moments = gaussian_powers(Fraction(s), Fraction(t), Fraction(c), len(powers))
+    return sum(
+        a * b * moments[i][j] for i, a in enumerate(powers) for j, b in enumerate(powers) if a * b
+    )
+
+
+@pytest.mark.parametrize("degree", [3, 16, 25, 40])
+@pytest.mark.parametrize("kind", ["polynomial", "hermite"])
+@pytest.mark.parametrize("s", [0.0625, 1.0, 6.25])
+def test_polynomials_in_rational_numbers(degree, kind, s):
+    rng = np.random.default_rng(degree)
+    orders = (rng.integers(1, 9, degree + 1) / 8.0).tolist()
+    if kind == "hermite":
+        # weights of He_k / sqrt(k!); those of He_k itself must be exact
+        orders = [a / 2.0**k for k, a in enumerate(orders)]
+        coefficients = [a * math.sqrt(math.factorial(k)) for k, a in enumerate(orders)]
+        powers = hermite_powers(orders)
+    else:
+        coefficients, powers = orders, [Fraction(a) for a in orders]
+    phi, t = activations.get(kind, coefficients=coefficients).minus(0.25), 2.25
+    powers[0] -= Fraction(1, 4)
+    slopes = [k * a for k, a in enumerate(powers)][1:]
+    curves = [k * a for k, a in enumerate(slopes)][1:]
+    for rho in (-1.0, -0.5, 0.25, 0.9375, 1.0):
+        c = rho * 1.5 * math.sqrt(s)
+        unit = math.sqrt(exact_dual(powers, s, s, s) * exact_dual(powers, t, t, t))
+        assert abs(phi.dual(s, t, c) - float(exact_dual(powers, s, t, c))) < 1e-12 * unit
+        unit = math.sqrt(exact_dual(slopes, s, s, s) * exact_dual(slopes, t, t, t))
+        assert abs(phi.dual_slope(s, t, c) - float(exact_dual(slopes, s, t, c))) < 1e-12 * unit
+    row = [line[0] for line in gaussian_powers(Fraction(s), Fraction(s), Fraction(s), 2 * degree)]
+    second = exact_dual(powers, s, s, s)
+    expected = {
+        "mean": sum(a * m for a, m in zip(powers, row)),
+        "second_moment": second,
+        "slope": sum(a * m for a, m in zip(slopes, row)),
+        "curvature": sum(a * m for a, m in zip(curves, row)),
+        "slope_second_moment": exact_dual(slopes, s, s, s),
+        "square_curvature": 2 * exact_dual(slopes, s, s, s)
+        + 2 * sum(a * b * row[i + j] for i, a in enumerate(powers) for j, b in enumerate(curves)),
+    }
+    for name, value in expected.items():
+        scale = max(abs(float(value)), 1e-3 * float(second))
+        assert abs(getattr(phi, name)(s) - float(value)) < 1e-12 * scale, name
+
+
+def test_high_degrees_and_values():
+    phi = activations.get("hermite", coefficients=[0.0] * 40 + [1.0])
+    assert phi.second_moment(1.0) == pytest.approx(1.0, rel=1e-14)
+    assert phi.mean(1.0) == pytest.approx(0.0, abs=1e-15)
+    assert phi.dual(1.0, 1.0, 0.5) == pytest.approx(0.5**40, rel=1e-12)
+    with pytest.raises(ValueError, match="degree at most 40, got one of degree 41"):
+        activations.get("hermite", coefficients=[0.0] * 41 + [1.0])

@@ -560,3 +560,15 @@ def test_unknown_groups_are_refused(network, groups, small):
 def test_other_modules_are_refused(small):
     with pytest.raises(TypeError, match=r"finite\.realize"):
         empirical_ck(torch.nn.Linear(3, 1), small)
+
+
+@torch.no_grad()
+def test_a_network_may_be_realized_where_no_gradients_are_kept():
+    module = finite.realize(networks.ImplicitNetwork("relu", 0.2), p=3, m=8, seed=0)
+    assert module.features(np.eye(3)).shape == (8, 3)
+
+
+def test_an_overflown_state_is_not_settled():
+    # a finite gap over an infinite norm would be a residual of zero
+    with pytest.raises(ConvergenceError):
+        finite.solve(lambda h, samples: 1.2 * h + 1, torch.ones(3, 2))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
+import time
 import tracemalloc
 
 import numpy as np
 import oracles
 import pytest
+import torch
 
-from helpers import ConvergenceError, kernels, networks
+from helpers import ConvergenceError, kernels, networks, tiles
 
 CASES = [pytest.param(key, id=key[0]) for key in oracles.FUNCTIONS]
 RECURRENT, INPUT = 0.3, 0.7
@@ -231,7 +233,7 @@ def test_without_recurrence_a_deq_is_one_layer(mixed):
         np.testing.assert_allclose(deq, layer, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("n", [1, 2, kernels.TILE - 1, kernels.TILE, kernels.TILE + 1, 300])
+@pytest.mark.parametrize("n", [1, 2, tiles.WIDTH - 1, tiles.WIDTH, tiles.WIDTH + 1, 300])
 def test_sizes_at_the_borders_of_tiles(n):
     X = np.random.default_rng(n).standard_normal((7, n))
     network = networks.ImplicitNetwork("tanh", 0.2)
@@ -281,6 +283,93 @@ def test_a_zero_sample_has_the_kernel_of_its_constant():
     np.testing.assert_allclose(G[2], 0.0, atol=1e-12)
 
 
+NETWORKS = {
+    "relu": networks.ImplicitNetwork("relu", 0.3).centered(1.0),
+    "tanh": networks.ImplicitNetwork("tanh", 0.3),
+    "erf": networks.ImplicitNetwork("erf", 0.3),
+    "layers": networks.ExplicitNetwork(("relu", "tanh")),
+}
+
+
+@functools.cache
+def generic() -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((30, 150)) / np.sqrt(30)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_single_precision_is_near(name):
+    double = kernels.ck_and_ntk(NETWORKS[name], generic())
+    single = kernels.ck_and_ntk(NETWORKS[name], generic(), dtype="float32")
+    for exact, near in zip(double, single):
+        assert near.dtype == np.float32
+        np.testing.assert_array_equal(near, near.T)
+        np.testing.assert_allclose(near, exact, rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_tensor_in_gives_a_tensor_out(name, monkeypatch):
+    monkeypatch.setattr(tiles, "TENSOR_WIDTH", 64)
+    X = torch.tensor(generic(), requires_grad=True)
+    for array, tensor in zip(
+        kernels.ck_and_ntk(NETWORKS[name], generic()), kernels.ck_and_ntk(NETWORKS[name], X)
+    ):
+        assert tensor.device == X.device
+        assert tensor.dtype == torch.float64
+        np.testing.assert_allclose(tensor.numpy(), array, rtol=1e-12, atol=1e-14)
+    single = kernels.ck(NETWORKS[name], X.float())
+    assert single.dtype == torch.float32
+    assert kernels.ck(NETWORKS[name], X.float(), dtype=torch.float64).dtype == torch.float64
+
+
+@pytest.mark.parametrize("form", [np.asarray, torch.tensor])
+def test_twins_in_both_forms_and_precisions(form, mixed):
+    for dtype, tolerance in (("float64", 1e-12), ("float32", 3e-3)):
+        G, theta = kernels.ck_and_ntk(NETWORKS["relu"], form(mixed), dtype=dtype)
+        exact = kernels.ck_and_ntk(NETWORKS["relu"], mixed)
+        np.testing.assert_allclose(np.asarray(G), exact[0], rtol=tolerance, atol=1e-4 * tolerance)
+        np.testing.assert_allclose(np.asarray(theta), exact[1], rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "int64", 3, torch.float16])
+def test_another_precision_is_refused(dtype):
+    with pytest.raises(ValueError, match="dtype must be"):
+        kernels.ck(NETWORK, X_GOOD, dtype=dtype)
+
+
+@pytest.mark.parametrize(
+    ("X", "words"),
+    [
+        (torch.full((3, 2), torch.nan), "finite"),
+        (torch.ones(3), r"\(p, n\)"),
+        (torch.ones((0, 3)), "p >= 1"),
+        (torch.ones((3, 2), dtype=torch.complex64), "real"),
+    ],
+)
+def test_wrong_tensors(X, words):
+    with pytest.raises((ValueError, TypeError), match=words):
+        kernels.ck(NETWORK, X)
+
+
+def test_an_interrupt_drops_what_has_not_begun():
+    begun = []
+
+    def work(task):
+        begun.append(task)
+        if task == 3:
+            raise KeyboardInterrupt
+        time.sleep(0.01)
+
+    with pytest.raises(KeyboardInterrupt):
+        list(tiles.in_threads(work, range(500), "work", 2))
+    assert len(begun) < 50
+
+
+@pytest.mark.parametrize("asked", ["2,1", "three", "", "0"])
+def test_odd_numbers_of_threads(asked, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    assert tiles.threads() >= 1
+
+
 @pytest.mark.parametrize("kernel", ["ck", "ntk"])
 @pytest.mark.parametrize("name", ["relu", "tanh"])
 def test_operator_multiplies_by_the_kernel(kernel, name, mixed, monkeypatch):
@@ -297,6 +386,42 @@ def test_operator_multiplies_by_the_kernel(kernel, name, mixed, monkeypatch):
     expected = np.linalg.eigvalsh(dense)[::-1][:3]
     np.testing.assert_allclose(values, expected, rtol=1e-6)
     np.testing.assert_allclose(dense @ eigenvectors, eigenvectors * values, atol=1e-3 * values[0])
+
+
+def test_operator_on_tensors_and_in_single_precision():
+    dense = kernels.ck(NETWORKS["relu"], generic())
+    vectors = np.random.default_rng(0).standard_normal((150, 2))
+    tensor = kernels.operator(NETWORKS["relu"], torch.tensor(generic()))
+    np.testing.assert_allclose(tensor @ vectors, dense @ vectors, rtol=1e-11, atol=1e-12)
+    single = kernels.operator(NETWORKS["relu"], generic(), dtype="float32")
+    np.testing.assert_allclose(single @ vectors, dense @ vectors, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["relu", "tanh", "elu"])
+def test_residual_of_a_solution_and_of_others(name, mixed):
+    network = networks.ImplicitNetwork(name, 0.3)
+    G = kernels.ck(network, mixed)
+    assert kernels.residual(network, mixed, G) < 1e-12
+    # an error e of an entry is one of e (1 - sigma_a2 E[phi' phi']) of its equation, at least 0.7 e
+    wrong = G.copy()
+    wrong[3, 150] += 1e-6 * G.diagonal().max()
+    assert 0.6e-6 < kernels.residual(network, mixed, wrong) < 1.1e-6
+    assert kernels.residual(networks.ImplicitNetwork(name, 0.31), mixed, G) > 1e-3
+
+
+def test_residual_refuses_what_is_no_kernel_of_these_data(mixed):
+    network = networks.ImplicitNetwork("relu", 0.3)
+    with pytest.raises(ValueError, match=r"G must have shape \(200, 200\)"):
+        kernels.residual(network, mixed, np.eye(3))
+    with pytest.raises(TypeError, match="ImplicitNetwork"):
+        kernels.residual(networks.ExplicitNetwork(("relu",)), mixed, np.eye(200))
+
+
+def test_a_readout_alone_of_a_jump():
+    # c_0 = 0: no slope is taken of the one layer, whose tangent kernel would be infinite
+    network = networks.ExplicitNetwork(("sign",))
+    G, theta = kernels.ck_and_ntk(network, generic(), trained=(0.0, 1.0))
+    np.testing.assert_array_equal(G, theta)
 
 
 def test_operator_says_when_passes_were_too_few():
@@ -355,7 +480,8 @@ def test_wrong_kernel_of_the_operator():
 
 
 def test_too_many_samples_are_refused_before_allocating(monkeypatch):
-    monkeypatch.setattr(kernels.os, "sysconf", lambda name: 1024, raising=False)
+    free = tiles.psutil.virtual_memory()._replace(available=2**20)
+    monkeypatch.setattr(tiles.psutil, "virtual_memory", lambda: free)
     tracemalloc.start()
     with pytest.raises(MemoryError, match=r"kernels\.operator"):
         kernels.ck(NETWORK, np.ones((1, 2000)))

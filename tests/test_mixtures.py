@@ -170,6 +170,21 @@ def test_squared_norms_are_tau0_and_chi():
     np.testing.assert_allclose(chi, stats.V @ np.append(stats.t, 1.0) + cross, atol=1e-13)
 
 
+@pytest.mark.parametrize("covariances", [np.array([1.0, 2.0, 0.5]), DIAGONALS, FULL])
+def test_quadratic_means_are_those_of_fresh_samples(covariances):
+    """The vector x_i is kept, its partner x of class b is drawn anew."""
+    mix = GaussianMixture(MEANS, covariances, PROPORTIONS)
+    sample, fresh = mix.sample(4, seed=1), mix.sample(200_000, seed=2)
+    found = mixtures.quadratic_means(sample)
+    assert found.shape == (4, 3)
+    for i in range(4):
+        for b in range(3):
+            draws = (fresh.X[:, fresh.labels == b].T @ sample.X[:, i]) ** 2
+            assert z_score(draws, found[i, b]) < 4
+    with pytest.raises(TypeError, match="squared_products"):
+        mixtures.quadratic_means(sample.X)
+
+
 def test_refined_T_is_the_mean_of_squared_inner_products():
     mix = GaussianMixture(4 * MEANS, FULL)
     stats = mixtures.statistics(mix.sample(300, seed=0))

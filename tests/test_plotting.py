@@ -217,6 +217,63 @@ def test_kernels_share_one_scale_that_leaves_the_diagonal_out():
     plt.close(figure)
 
 
+def test_learning_curves_draw_dots_in_the_color_of_their_line(axes):
+    steps, lines = np.arange(101), {"slow": np.arange(101.0), "fast": 2.0 * np.arange(101)}
+    plotting.learning_curves(axes, steps, lines, {"fast": 3.0 * np.arange(101)}, count=11)
+    assert legend(axes) == ["slow", "fast"]
+    slow, fast, seen = axes.lines
+    np.testing.assert_array_equal(points(slow), np.column_stack([steps, lines["slow"]]))
+    np.testing.assert_array_equal(points(fast), np.column_stack([steps, lines["fast"]]))
+    np.testing.assert_array_equal(seen.get_xdata(), np.arange(0, 101, 10))
+    np.testing.assert_array_equal(seen.get_ydata(), 3 * np.arange(0, 101, 10))
+    assert seen.get_color() == fast.get_color() != slow.get_color()
+    assert seen.get_linestyle() == "None"
+
+
+def test_learning_curves_without_dots(axes):
+    plotting.learning_curves(axes, [1, 2, 4], {"loss": [3.0, 2.0, 1.0]})
+    assert len(axes.lines) == 1 and axes.get_xlabel() == "step"
+
+
+def test_label_shares(axes):
+    shares = {"clean": [0.9, 0.01], "noise": [0.5, 0.5]}
+    plotting.label_shares(axes, [6.0, 0.3], shares)
+    assert legend(axes) == ["clean", "noise"]
+    assert points(axes.lines[0]).tolist() == [[6.0, 0.9], [0.3, 0.01]]
+    assert points(axes.lines[1]).tolist() == [[6.0, 0.5], [0.3, 0.5]]
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+
+
+def test_residuals_start_the_prediction_at_their_dots(axes):
+    gaps = 3.0 * 0.5 ** np.arange(60)
+    plotting.residuals(axes, {"slow": gaps}, {"slow": 0.5}, start=4, floor=1e-9)
+    dots, line = axes.lines
+    assert legend(axes) == ["slow"] and axes.get_yscale() == "log"
+    np.testing.assert_array_equal(dots.get_ydata(), gaps[gaps > 1e-9])
+    np.testing.assert_allclose(line.get_ydata(), dots.get_ydata(), rtol=1e-12)
+    assert dots.get_xdata()[0] == 1
+
+
+def test_residuals_at_another_rate_leave_their_prediction(axes):
+    plotting.residuals(axes, {"a": [1.0, 0.5, 0.25]}, {"a": 0.1}, start=1)
+    np.testing.assert_allclose(axes.lines[1].get_ydata(), [1.0, 0.1, 0.01])
+
+
+def test_disk(axes):
+    plotting.disk(axes, [0.3 + 0.4j, -0.2], 0.6)
+    dots, circle, unit = axes.lines
+    assert points(dots).tolist() == [[0.3, 0.4], [-0.2, 0.0]]
+    np.testing.assert_allclose(np.linalg.norm(points(circle), axis=1), 0.6)
+    np.testing.assert_allclose(np.linalg.norm(points(unit), axis=1), 1.0)
+    assert axes.get_aspect() == 1.0
+
+
+def test_thresholds(axes):
+    plotting.thresholds(axes, {"sharp": 2.0, "safe": 0.25})
+    assert [line.get_xdata()[0] for line in axes.lines] == [2.0, 0.25]
+    assert [text.get_text() for text in axes.texts] == ["sharp", "safe"]
+
+
 # ---------------------------------------------------------------- progress
 
 
@@ -265,3 +322,46 @@ def test_quick_work_shows_no_bar(monkeypatch):
     assert list(progress.track(range(5), 5, "squares")) == [0, 1, 2, 3, 4]
     assert (seen["delay"], seen["total"], seen["desc"]) == (2.0, 5, "squares")
     assert seen["file"] is sys.stdout
+
+
+def test_dots_stand_in_their_rows_with_their_bars(axes):
+    values = {"plain": [1.0, 2.0, 3.0], "refined": [0.1, np.nan, 0.3]}
+    plotting.dots(axes, ["ReLU", "tanh", "erf"], values, {"refined": [0.02, 0.02, 0.04]})
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["ReLU", "tanh", "erf"]
+    assert legend(axes) == ["plain", "refined"]
+    plain, refined = axes.containers
+    np.testing.assert_allclose(plain.lines[0].get_xdata(), values["plain"])
+    np.testing.assert_allclose(plain.lines[0].get_ydata(), np.arange(3) - 0.125)
+    ends = refined.lines[2][0].get_segments()
+    np.testing.assert_allclose(ends[0][:, 0], [0.08, 0.12])
+    np.testing.assert_allclose(ends[-1][:, 0], [0.26, 0.34])
+    low, high = axes.get_ylim()
+    assert low > high  # the first row is on top
+
+
+def test_one_series_of_dots_needs_no_legend(axes):
+    plotting.dots(axes, ["gain", "offset"], {"error": [0.1, 0.2]})
+    assert axes.get_legend() is None
+
+
+def test_a_law_lies_over_bars_of_the_mass_within_its_range(axes):
+    values = np.append(np.linspace(0.01, 0.99, 75), np.full(25, 7.0))  # a quarter outside
+    plotting.law(axes, values, [0.0, 0.5, 1.0], [0.0, 2.0, 0.0], bins=5, labels=("seen", "limit"))
+    assert legend(axes) == ["seen", "limit"]
+    heights, edges, _ = axes.patches[0].get_data()
+    np.testing.assert_allclose(edges, np.linspace(0, 1, 6))
+    assert heights.sum() * 0.2 == pytest.approx(0.75)
+    assert points(axes.lines[0]).tolist() == [[0, 0], [0.5, 2], [1, 0]]
+
+
+def test_times_has_a_line_a_method_the_slowest_first(axes):
+    rows = [
+        {"method": m, "n": n, "seconds": c * n**2 / 1e6}
+        for m, c in (("quick_one", 1.0), ("slow", 9.0))
+        for n in (1000, 2000)
+    ]
+    plotting.times(axes, rows)
+    slow, quick = axes.get_lines()
+    np.testing.assert_allclose(slow.get_ydata(), [9.0, 36.0])
+    np.testing.assert_allclose(quick.get_ydata(), [1.0, 4.0])
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["slow", "quick one"]

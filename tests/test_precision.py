@@ -59,6 +59,24 @@ def test_duals_of_every_activation(case):
         np.testing.assert_allclose(found, expected, rtol=1e-12, atol=tolerance[1] * unit)
 
 
+NEAR_ONE = [0.0, 0.9, -0.99, 0.999, 1 - 1e-6, 1e-9 - 1, 1 - 1e-12, 1.0, -1.0]
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("s,t", [(1e-4, 1e-4), (1e-4, 25.0), (4.0, 4.0), (25.0, 25.0)])
+def test_duals_from_small_to_large_variances(case, s, t):
+    phi, c = activation(case), np.array(NEAR_ONE) * np.sqrt(s * t)
+    unit = np.sqrt(oracles.dual(case, s, s, s) * oracles.dual(case, t, t, t))
+    expected = [oracles.dual(case, s, t, value) for value in c]
+    np.testing.assert_allclose(phi.dual(s, t, c), expected, rtol=0, atol=2e-13 * unit)
+    if case.jump:
+        return
+    unit = np.sqrt(oracles.dual_slope(case, s, s, s) * oracles.dual_slope(case, t, t, t))
+    expected = [oracles.dual_slope(case, s, t, value) for value in c]
+    tolerance = 1e-12 if case.name in oracles.CLOSED | {"elu", "polynomial", "hermite"} else 1e-10
+    np.testing.assert_allclose(phi.dual_slope(s, t, c), expected, rtol=0, atol=tolerance * unit)
+
+
 @pytest.fixture(scope="module")
 def data():
     """Norms 0.1 to 3; columns equal, opposite and parallel, correlations of 0.999 and 0.9999."""

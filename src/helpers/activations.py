@@ -3,19 +3,21 @@ r"""Activations :math:`\varphi`: value, derivative, Gaussian moments, and the du
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import erf, eval_hermitenorm, expit, gammaln, ndtr
+from scipy.special import erf, eval_hermitenorm, expit, ndtr
 
 from helpers import pairs
 from helpers.checks import as_real_array
-from helpers.quadrature import in_variance, rule
+from helpers.quadrature import fineness, in_variance, reach, rule
 
 Array = NDArray[np.float64]
 Function = Callable[[Array], Array]
+MAX_DEGREE = 40  # of a polynomial: its moments stay far from overflow
 
 
 @dataclass(frozen=True)
@@ -109,15 +111,12 @@ class Activation:
         function = self if f is None else f
 
         def expectation(variances: Array) -> Array:
-            nodes, weights = rule(variances, self.kinks)
-            terms = weights * integrand(function(np.sqrt(variances)[:, None] * nodes), nodes)
-            ends = np.abs(terms[:, [0, -1]]).max()
-            if not ends <= 1e-13 * np.abs(terms).sum(axis=1).max():
-                raise ValueError(
-                    f"{self.name} grows too fast: its Gaussian moments at variance "
-                    f"{variances.max():.3g} are not finite, or beyond the quadrature's reach"
-                )
-            return terms.sum(axis=1)
+            far, fine = reach(function, variances, self.name), 1.0
+            if isinstance(self.function, _Guarded):  # the named ones are known to be smooth enough
+                fine = fineness(function, variances, self.kinks, far, self.name)
+            nodes, weights = rule(variances, self.kinks, far=far, fine=fine)
+            values = function(np.sqrt(variances)[:, None] * nodes)
+            return (weights * integrand(values, nodes)).sum(axis=1)
 
         return in_variance(expectation, s.ravel()).reshape(s.shape)
 
@@ -130,7 +129,8 @@ def get(name: str | Function, **parameters: float) -> Activation:
     name : str or callable
         One of :func:`names`, or a vectorized real function of a real array. Where a callable is not
         smooth is looked for between -12 and 12, unless it is said with ``kinks=(…)``; its derivative
-        may be given as ``derivative=``.
+        may be given as ``derivative=``. (Where the curvature alone jumps is found at zero only.) A
+        piecewise linear callable is found out and served in closed form.
     **parameters
         Those of the named activation: ``leaky_relu(a, b)`` slopes right and left of zero,
         ``hard_tanh(a, c)`` = a clip(x, -c, c), ``polynomial(coefficients)`` from the constant upward,
@@ -143,8 +143,8 @@ def get(name: str | Function, **parameters: float) -> Activation:
     Raises
     ------
     ValueError
-        For an unknown name or parameter, or a callable that returns the wrong shape, complex or
-        non-finite values, or that jumps.
+        For an unknown name or parameter, or a callable that is not vectorized, that returns complex,
+        single-precision or non-finite values, that draws at random, or that jumps.
     TypeError
         If ``name`` is neither text nor callable.
     """
@@ -220,18 +220,70 @@ def _hard_tanh(a: float = 1.0, c: float = 1.0) -> Activation:
 def _smooth(
     name: str, function: Function, slope: Function, kinks: tuple[float, ...] = ()
 ) -> Activation:
-    return Activation(name, function, slope, pairs.Series(function, slope, kinks, name), kinks)
+    if kinks == (0.0,):
+        family: pairs.Pairs = pairs.Wedge(function, slope, name)
+    else:
+        family = pairs.Series(function, slope, kinks, name)
+    return Activation(name, function, slope, family, kinks)
+
+
+@dataclass(frozen=True)
+class _Expansion(Activation):
+    """A polynomial: every moment is a finite sum over its Hermite coefficients, equation by equation."""
+
+    def _coefficients(self, s: ArrayLike) -> tuple[Array, Array]:
+        """c_0 ... c_N and a last zero, at variances of any shape."""
+        s = _variance(s, "s")
+        rows = self.family.expansion(s.ravel())  # type: ignore[attr-defined]
+        rows[0] -= self.shift
+        return np.concatenate([rows, np.zeros((2, s.size))]).reshape(-1, *s.shape), s
+
+    def mean(self, s: ArrayLike) -> Array:
+        return self._coefficients(s)[0][0]
+
+    def second_moment(self, s: ArrayLike) -> Array:
+        return (self._coefficients(s)[0] ** 2).sum(axis=0)
+
+    def slope(self, s: ArrayLike) -> Array:
+        c, s = self._coefficients(s)
+        return c[1] / np.sqrt(s)
+
+    def curvature(self, s: ArrayLike) -> Array:
+        c, s = self._coefficients(s)
+        return np.sqrt(2) * c[2] / s
+
+    def square_curvature(self, s: ArrayLike) -> Array:
+        r"""By :math:`\xi h_k = \sqrt{k+1}\,h_{k+1} + \sqrt k\,h_{k-1}`."""
+        c, s = self._coefficients(s)
+        k = _orders(c)
+        neighbors = (np.sqrt(k * (k + 1))[1:-1] * c[:-2] * c[2:]).sum(axis=0)
+        return 2 * ((k * c**2).sum(axis=0) + neighbors) / s
+
+    def slope_second_moment(self, s: ArrayLike) -> Array:
+        c, s = self._coefficients(s)
+        return (_orders(c) * c**2).sum(axis=0) / s
+
+
+def _orders(c: Array) -> Array:
+    """0, 1, 2, ... along the first axis of coefficients."""
+    return np.arange(len(c)).reshape(-1, *[1] * (c.ndim - 1))
 
 
 def _polynomial(coefficients: ArrayLike = (0.0, 1.0, 0.0, 1.0)) -> Activation:
-    series = np.polynomial.Polynomial(_vector(coefficients))
-    return _smooth("polynomial", series, series.deriv())
+    powers = _vector(coefficients)
+    series = np.polynomial.Polynomial(powers)
+    family = pairs.Polynomial(tuple((powers * _root_factorials(powers)).tolist()), 0.0)
+    return _Expansion("polynomial", series, series.deriv(), family)
+
+
+def _root_factorials(coefficients: Array) -> Array:
+    """Square roots of 0!, 1!, 2!, ..."""
+    return np.sqrt([float(math.factorial(k)) for k in range(len(coefficients))])
 
 
 def _hermite(coefficients: ArrayLike = (0.0, 1.0)) -> Activation:
     weights = _vector(coefficients)
-    orders = np.arange(len(weights))
-    monic = weights / np.exp(gammaln(orders + 1.0) / 2)  # h_k = He_k / sqrt(k!)
+    monic = weights / _root_factorials(weights)  # h_k = He_k / sqrt(k!)
 
     def function(x: Array) -> Array:
         return sum(w * eval_hermitenorm(k, x) for k, w in enumerate(monic))
@@ -239,7 +291,7 @@ def _hermite(coefficients: ArrayLike = (0.0, 1.0)) -> Activation:
     def slope(x: Array) -> Array:
         return sum((k * w * eval_hermitenorm(k - 1, x) for k, w in enumerate(monic) if k), 0 * x)
 
-    return _smooth("hermite", function, slope)
+    return _Expansion("hermite", function, slope, pairs.Polynomial(tuple(weights.tolist()), 1.0))
 
 
 def _gaussian_density(x: Array) -> Array:
@@ -286,6 +338,19 @@ _MAKERS: dict[str, Callable[..., Activation]] = {
 }
 
 
+@dataclass(frozen=True, eq=False)
+class _Guarded:
+    """A user's function as the package needs it: of a copy of its argument, in one dimension, in float64."""
+
+    function: Function
+    name: str
+
+    def __call__(self, x: Array) -> Array:
+        if not isinstance(x, np.ndarray):  # torch's tensors pass, for finite networks
+            return self.function(x)
+        return np.asarray(self.function(x.ravel().copy()), dtype=float).reshape(x.shape)
+
+
 def _from_callable(
     function: Function,
     kinks: tuple[float, ...] | None = None,
@@ -293,26 +358,85 @@ def _from_callable(
 ) -> Activation:
     """An activation from a user's function, looked at before it is used."""
     name = getattr(function, "__name__", type(function).__name__)
+    _checked_values(function, name)
+    guarded = _Guarded(function, name)
+    if kinks is None:
+        found = _kinks(guarded, name)
+    else:
+        found = np.unique(as_real_array(kinks, "kinks"))
+        _refuse_jumps(guarded(found + 1e-9) - guarded(found - 1e-9), guarded(found), found, name)
+    found = np.where(np.abs(found) < 1e-7, 0.0, found)
+    if kinks is None and 0.0 not in found and _bends_at_zero(guarded):
+        found = np.sort(np.append(found, 0.0))
+    pieces = _linear_pieces(guarded, found) if found.size else None
+    if pieces is not None:
+        found, slope = pieces[1], _steps(*pieces)
+    else:
+        slope = _central_difference(guarded, found)
+    if derivative is not None:
+        _checked_values(derivative, f"the derivative of {name}")
+        slope = _Guarded(derivative, name)
+    made = _smooth(name, guarded, slope, tuple(found.tolist()))
+    return made if pieces is None else replace(made, family=_linear_family(*pieces))
+
+
+def _linear_pieces(function: Function, kinks: Array) -> tuple[Array, Array] | None:
+    """Slopes and exact knots of a piecewise linear function, None if it is not one."""
+    edges = np.concatenate([[min(-40.0, kinks[0] - 1)], kinks, [max(40.0, kinks[-1] + 1)]])
+    shares = np.array([0.02, 0.27, 0.5, 0.7, 0.98])
+    x = edges[:-1, None] + np.diff(edges)[:, None] * shares
+    y = function(x)
+    slopes = (y[:, -1] - y[:, 0]) / (x[:, -1] - x[:, 0])
+    levels = y[:, 0] - slopes * x[:, 0]
+    gap = np.abs(y - slopes[:, None] * x - levels[:, None]).max()
+    if not gap <= 1e-13 * np.abs(y).max() or not np.diff(slopes).all():
+        return None
+    knots = -np.diff(levels) / np.diff(slopes)  # where neighboring lines meet
+    return slopes, np.where(np.abs(knots) < 1e-9, 0.0, knots)
+
+
+def _steps(slopes: Array, knots: Array) -> Function:
+    return lambda x: slopes[np.searchsorted(knots, x, side="right")]
+
+
+def _linear_family(slopes: Array, knots: Array) -> pairs.Pairs:
+    if knots.tolist() == [0.0]:
+        return pairs.Rectifier(*slopes[::-1].tolist())
+    return pairs.Hinges(float(slopes[0]), tuple(knots.tolist()), tuple(np.diff(slopes).tolist()))
+
+
+def _checked_values(function: Function, name: str) -> None:
     probe = np.linspace(-12.0, 12.0, 97)
-    _checked_values(function, probe, name)
-    found = _kinks(function, name) if kinks is None else as_real_array(kinks, "kinks").ravel()
-    slope = derivative or _central_difference(function, found)
-    _checked_values(slope, probe, f"the derivative of {name}")
-    return _smooth(name, function, slope, tuple(found.tolist()))
-
-
-def _checked_values(function: Function, probe: Array, name: str) -> None:
-    values = np.asarray(function(probe.copy()))
+    try:
+        values = np.asarray(function(probe.copy()))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name} must be vectorized, a function of an array that returns one of its shape "
+            f"(np.vectorize makes it so); on an array it fails: {error}"
+        ) from error
     if values.shape != probe.shape:
         raise ValueError(
-            f"{name} must return an array of its argument's shape {probe.shape}, got {values.shape}"
+            f"{name} must be vectorized: return an array of its argument's shape {probe.shape}, "
+            f"got {values.shape}"
         )
     if values.dtype.kind not in "iuf":
         raise ValueError(f"{name} must return real numbers, got {values.dtype}")
+    if values.dtype.kind == "f" and values.dtype.itemsize < 8:
+        raise ValueError(
+            f"{name} must return double precision, got {values.dtype}: its rounding would be taken for kinks"
+        )
     if not np.isfinite(values).all():
         raise ValueError(
             f"{name} must be finite, at x = {probe[~np.isfinite(values)][0]:g} it is not"
         )
+    if not np.array_equal(values, function(probe.copy())):
+        raise ValueError(f"{name} must depend on its argument alone: two calls differ")
+
+
+def _refuse_jumps(rise: Array, size: Array, where: Array, name: str) -> None:
+    jumps = np.abs(rise) > 1e-3 * (1.0 + np.abs(size))
+    if jumps.any():
+        raise ValueError(f"{name} must be continuous, it jumps at x = {where[jumps][0]:.4g}")
 
 
 def _kinks(function: Function, name: str) -> Array:
@@ -335,9 +459,7 @@ def _kinks(function: Function, name: str) -> Array:
 
     wide, (slope_left, slope_right) = np.subtract(*tangents(1e-5)), tangents(1e-6)
     bend, size = np.abs(slope_right - slope_left), 1.0 + np.abs(slope_left) + np.abs(slope_right)
-    jumps = np.abs(value_right - value_left) > 1e-3 * size
-    if jumps.any():
-        raise ValueError(f"{name} must be continuous, it jumps at x = {middle[jumps][0]:.4g}")
+    _refuse_jumps(value_right - value_left, size - 1.0, middle, name)
     # a smooth function's bend is ten times less at a tenth of the step
     bent = (bend > 1e-3 * size) & (bend > 0.5 * np.abs(wide))
     # the kink is where the two tangents meet
@@ -346,14 +468,30 @@ def _kinks(function: Function, name: str) -> Array:
     return found[np.diff(found, prepend=-np.inf) > 1e-5]
 
 
+def _bends_at_zero(function: Function) -> bool:
+    """Whether the second or third derivative changes at once at zero, as ELU's and those of x_+^2 do."""
+    for order in (2, 3):
+        jumps, sizes = [], []
+        for h in (2e-3, 5e-4):
+            steps = h * np.arange(order + 1)
+            right = np.diff(function(steps), n=order)[0] / h**order
+            left = (-1) ** order * np.diff(function(-steps), n=order)[0] / h**order
+            jumps.append(abs(right - left))
+            sizes.append(1.0 + abs(right) + abs(left))
+        # a smooth function's differences approach each other with the step
+        if jumps[1] > 1e-3 * sizes[1] and jumps[1] > 0.6 * jumps[0]:
+            return True
+    return False
+
+
 def _central_difference(function: Function, kinks: Array) -> Function:
-    """Fourth-order difference that keeps to one side of a kink; its error is about 1e-12."""
+    """Sixth-order difference that keeps to one side of a kink; its error is about 1e-13."""
 
     def slope(x: Array) -> Array:
         room = np.abs(np.asarray(x)[..., None] - kinks).min(axis=-1, initial=np.inf)
-        h = np.clip(room / 2.5, 1e-9, 2e-3)
-        near, far = function(x + h) - function(x - h), function(x + 2 * h) - function(x - 2 * h)
-        return (8 * near - far) / (12 * h)
+        h = np.clip(room / 20, 1e-14, 3e-3)
+        rises = [function(x + k * h) - function(x - k * h) for k in (1, 2, 3)]
+        return (45 * rises[0] - 9 * rises[1] + rises[2]) / (60 * h)
 
     return slope
 
@@ -387,5 +525,9 @@ def _vector(coefficients: ArrayLike) -> Array:
     if vector.ndim != 1 or vector.size < 2 or not vector[1:].any():
         raise ValueError(
             f"coefficients must be a list with a nonzero term beyond the constant, got {coefficients!r}"
+        )
+    if vector.size > MAX_DEGREE + 1:
+        raise ValueError(
+            f"coefficients must be of degree at most {MAX_DEGREE}, got one of degree {vector.size - 1}"
         )
     return vector

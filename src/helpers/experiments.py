@@ -1,69 +1,99 @@
-r"""Sweeps over sizes, seeds and networks, whose results pages read from ``results/``.
+r"""The book's sweeps over sizes, seeds and networks, whose tables pages read from ``results/``.
 
-``python -m helpers.experiments`` runs all of them (``make experiments``). A result is a small JSON file
-that says what was run, with which version, when and where.
+``python -m helpers.experiments`` runs what is missing (``make experiments``); see :mod:`helpers.sweeps`.
 """
 
 from __future__ import annotations
 
-import datetime
-import json
-import os
-import platform
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from helpers import equivalents, kernels, mixtures, networks, plotting, spectra
-from helpers.progress import track
-
-RESULTS = Path(__file__).resolve().parents[2] / "results"
+from helpers.sweeps import RESULTS, Sweep, Table, Values, read, run
 
 
-@dataclass(frozen=True)
-class Point:
-    """One run of the error of Theorem 1 in the two-class setting of Ling et al. (2024).
+def ck_error(activation: str, sigma_a2: float, p: int, seed: int, ratio: float = 0.8) -> Values:
+    r"""Error :math:`\lVert G^* - \bar G\rVert` in the two-class setting of Ling et al. (2024), thm-implicit-ck.
 
-    Attributes
+    Parameters
     ----------
     activation : str
     sigma_a2 : float
     p : int
         Dimension.
+    seed : int
     ratio : float
         n / p.
-    seed : int
-    """
-
-    activation: str
-    sigma_a2: float
-    p: int
-    ratio: float
-    seed: int
-
-
-def ck_error(point: Point) -> float:
-    r"""Operator-norm error :math:`\lVert G^* - \bar G\rVert` of one run (thm-implicit-ck).
-
-    Parameters
-    ----------
-    point : Point
 
     Returns
     -------
-    float
+    dict
+        ``{"error": operator norm}``.
     """
-    sample = mixtures.two_class(point.p).sample(round(point.ratio * point.p), point.seed)
+    sample = mixtures.two_class(p).sample(round(ratio * p), seed)
     stats = mixtures.statistics(sample)
-    network = networks.ImplicitNetwork(point.activation, point.sigma_a2).centered(stats.tau0)
+    network = networks.ImplicitNetwork(activation, sigma_a2).centered(stats.tau0)
     gap = kernels.ck(network, sample.X)
     gap -= equivalents.ck(network, stats, sample.X).toarray()
-    return spectra.operator_norm(gap)
+    return {"error": spectra.operator_norm(gap)}
+
+
+CK_RATE = Sweep(
+    name="ck_rate",
+    version=2,
+    task=ck_error,
+    grid={
+        "activation": ["relu", "tanh"],
+        "sigma_a2": [0.2],
+        "seed": list(range(10)),
+        "p": [256, 512, 1024, 2048, 4096],
+    },
+)
+
+
+def equivalent_errors(
+    activation: str, sigma_a2: float, p: int, seed: int, ratio: float = 0.8
+) -> Values:
+    r"""Operator-norm errors of the equivalents of CK, NTK and :math:`\Theta^*_{\mathrm{all}}`, plain and refined.
+
+    In the two-class setting of Ling et al. (2024); thm-implicit-ck, thm-implicit-ntk, thm-implicit-ntk-all, thm-refined.
+
+    Parameters
+    ----------
+    As :func:`ck_error`.
+
+    Returns
+    -------
+    dict
+        Keys ck, ntk, all, and the same with ``_refined``.
+    """
+    sample = mixtures.two_class(p).sample(round(ratio * p), seed)
+    X, stats = sample.X, mixtures.statistics(sample)
+    network = networks.ImplicitNetwork(activation, sigma_a2).centered(stats.tau0)
+    errors = {}
+    for name, trained in (("ck", None), ("ntk", "default"), ("all", "all")):
+        exact = kernels.ntk(network, X, trained) if trained else kernels.ck(network, X)
+        for suffix, refined in (("", False), ("_refined", True)):
+            choice = {"trained": trained} if trained else {}
+            make = equivalents.ntk if trained else equivalents.ck
+            theory = make(network, stats, X, refined=refined, **choice).toarray()
+            errors[name + suffix] = spectra.operator_norm(exact - theory)
+    return errors
+
+
+EQUIVALENTS = Sweep(
+    name="equivalents",
+    version=1,
+    task=equivalent_errors,
+    grid={
+        "activation": ["relu", "leaky_relu", "tanh", "erf", "swish", "gelu", "abs", "cos"],
+        "sigma_a2": [0.05, 0.2, 0.5],
+        "seed": list(range(10)),
+        "p": [512, 1024, 2048, 4096],
+    },
+)
 
 
 def slope(p: NDArray[np.float64], errors: NDArray[np.float64]) -> tuple[float, float]:
@@ -90,105 +120,13 @@ def slope(p: NDArray[np.float64], errors: NDArray[np.float64]) -> tuple[float, f
     return float(slopes.mean()), float(slopes.std(ddof=1) / np.sqrt(len(slopes)))
 
 
-CK_RATE: dict[str, Any] = {
-    "version": 1,
-    "activations": ["relu", "tanh"],
-    "sigma_a2": 0.2,
-    "p": [256, 512, 1024, 2048, 4096],
-    "ratio": 0.8,
-    "seeds": list(range(10)),
-}
-
-
-def ck_rate(parameters: dict[str, Any] = CK_RATE, workers: int = -1) -> dict[str, Any]:
-    """Errors of Theorem 1 over dimensions, seeds and activations; the same for any number of workers.
-
-    Parameters
-    ----------
-    parameters : dict
-        As :data:`CK_RATE`.
-    workers : int
-        Processes of joblib, -1 for all cores.
-
-    Returns
-    -------
-    dict
-        The parameters, when and on what it ran, and ``errors`` (activation to seeds x dimensions).
-    """
-    shape = len(parameters["seeds"]), len(parameters["p"])
-    points = [
-        Point(name, parameters["sigma_a2"], p, parameters["ratio"], seed)
-        for name in parameters["activations"]
-        for seed in parameters["seeds"]
-        for p in parameters["p"]
-    ]
-    runs = Parallel(workers, return_as="generator")(delayed(_alone)(point) for point in points)
-    values = np.array(list(track(runs, len(points), "ck_rate"))).reshape(-1, *shape)
-    errors = dict(zip(parameters["activations"], values.tolist()))
-    return {"parameters": parameters, **circumstances(), "errors": errors}
-
-
-def _alone(point: Point) -> float:
-    # one thread a worker: the workers already use every core, and sums come out the same
-    os.environ["OMP_NUM_THREADS"] = "1"
-    with threadpool_limits(1):
-        return ck_error(point)
-
-
-def circumstances() -> dict[str, str]:
-    """When and on what kind of machine a result is made: nothing that names the machine."""
-    return {
-        "date": datetime.date.today().isoformat(),
-        "machine": f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}",
-        "versions": f"Python {platform.python_version()}, numpy {np.__version__}",
-    }
-
-
-def save(result: dict[str, Any], name: str, folder: Path = RESULTS) -> Path:
-    """Write a result as JSON, whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.json"
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    try:
-        partial.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
-
-
-def load(name: str, parameters: dict[str, Any], folder: Path = RESULTS) -> dict[str, Any]:
-    """Read a result that was computed with exactly these parameters.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        When it is missing, unreadable or of other parameters; both say to run ``make experiments``.
-    """
-    path = folder / f"{name}.json"
-    if not path.exists():
-        raise FileNotFoundError(f"results/{path.name} is missing: run `make experiments`")
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-        recorded = result["parameters"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"results/{path.name} is not a result file: run `make experiments`"
-        ) from error
-    if recorded != parameters:
-        raise ValueError(
-            f"results/{path.name} is of other parameters {recorded}: run `make experiments`"
-        )
-    return result
-
-
-def headline(result: dict[str, Any], folder: Path = RESULTS) -> Path:
+def headline(table: Table, folder: Path = RESULTS) -> Path:
     """Draw the figure of the landing page: a spectrum and its equivalent, and the rate of a sweep.
 
     Parameters
     ----------
-    result : dict
-        From :func:`ck_rate`.
+    table : Table
+        Of :data:`CK_RATE`.
     folder : Path
         Where ``headline.png`` goes.
 
@@ -203,20 +141,22 @@ def headline(result: dict[str, Any], folder: Path = RESULTS) -> Path:
     theory = equivalents.ck(network, stats, sample.X).toarray()
     figure, axes = plotting.panels(2)
     plotting.spectra(axes[0], spectra.eigenvalues(exact), spectra.eigenvalues(theory), spikes=2)
-    plotting.rate(axes[1], result["parameters"]["p"], result["errors"])
+    errors = {name: table.of("error", activation=name)[0] for name in table.grid["activation"]}
+    plotting.rate(axes[1], table.grid["p"], errors)
     path = folder / "headline.png"
     figure.savefig(path, metadata={"Software": None})
     return path
 
 
+SWEEPS = [CK_RATE]
+
+
 def main() -> None:
-    """Run every sweep of the book and write its result."""
-    result = ck_rate()
-    print("wrote", save(result, "ck_rate").relative_to(RESULTS.parent))
-    print("wrote", headline(result).relative_to(RESULTS.parent))
-    for name, errors in result["errors"].items():
-        mean, error = slope(np.array(CK_RATE["p"]), np.array(errors))
-        print(f"  {name}: slope {mean:.3f} ± {error:.3f}")
+    """Run what is missing of every sweep, and draw the headline."""
+    for sweep in SWEEPS:
+        table = run(sweep)
+        print(f"{sweep.name}: {table.made}")
+    print("wrote", headline(read(CK_RATE)).name)
 
 
 if __name__ == "__main__":

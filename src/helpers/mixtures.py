@@ -14,7 +14,15 @@ from numpy.typing import ArrayLike
 
 from . import checks
 
-__all__ = ["GaussianMixture", "Sample", "Statistics", "estimate", "statistics", "two_class"]
+__all__ = [
+    "GaussianMixture",
+    "Sample",
+    "Statistics",
+    "estimate",
+    "quadratic_means",
+    "statistics",
+    "two_class",
+]
 
 _ROUNDING = 1e-10  # relative size of an eigenvalue or an asymmetry that is taken for rounding
 
@@ -318,6 +326,38 @@ def statistics(sample: Sample) -> Statistics:
         labels=labels,
         p=p,
     )
+
+
+def quadratic_means(sample: Sample) -> np.ndarray:
+    r"""Mean of :math:`(x_i^\top x)^2` over x of class b, given :math:`x_i`, equation (eq-refined-square).
+
+    It is :math:`x_i^\top \Xi_b x_i` with :math:`\Xi_b = (C_b + \mu_b\mu_b^\top)/p` of the mixture: in O(np)
+    for isotropic or diagonal covariances, in O(np^2) a class for full ones.
+
+    Parameters
+    ----------
+    sample : Sample
+
+    Returns
+    -------
+    (n, K) array
+
+    Raises
+    ------
+    TypeError
+        If `sample` is not a Sample: ``refined.squared_products`` serves bare data.
+    """
+    if not isinstance(sample, Sample):
+        raise TypeError(
+            f"sample must be a Sample, not {type(sample).__name__}; "
+            "for data without a mixture use refined.squared_products(X, labels)"
+        )
+    mix, X = sample.mixture, sample.X
+    if mix.covariances.ndim == 3:
+        energies = np.stack([np.einsum("pi,pi->i", X, C @ X) for C in mix.covariances], axis=1)
+    else:
+        energies = (X**2).T @ mix._diagonals().T
+    return (energies + (X.T @ mix.means.T) ** 2) / mix.p
 
 
 def estimate(X: ArrayLike, labels: ArrayLike) -> Statistics:

@@ -14,8 +14,10 @@ from helpers import activations
 from helpers.activations import Activation
 from helpers.checks import as_real_array, non_negative, positive
 from helpers.errors import ConvergenceError
+from helpers.quadrature import in_variance
 
 Array = NDArray[np.float64]
+Trained = str | tuple[float, ...]
 TOLERANCE = 1e-13  # relative residual of a scalar fixed point
 STEPS = 200
 RUNAWAY = 1e6  # a fixed point this far above its start is one that does not exist
@@ -114,24 +116,56 @@ class ImplicitNetwork:
             :math:`\sigma_a^2 E[\varphi'^2(\sqrt{\Lambda_{ii}}\xi)] < 1`.
         """
         source = self.sigma_b2 * positive_variances(squared_norms, "squared_norms")
-        unique, index = np.unique(source, return_inverse=True)
-        s = fixed_point(
-            lambda s: self.sigma_a2 * self.activation.second_moment(s) + unique,
-            unique + self.sigma_a2 * self.activation.second_moment(unique),
-            "the diagonal of the implicit kernel",
-        )
+        s = in_variance(self._diagonal, source.ravel()).reshape(source.shape)
         self._require_stability(s)
-        return s[index.reshape(source.shape)]
+        return s
+
+    def _diagonal(self, source: Array) -> Array:
+        r"""Fixed points at a few values of the source :math:`\sigma_b^2\lVert x_i\rVert^2`."""
+        moment = self.activation.second_moment
+        try:
+            return fixed_point(
+                lambda s: self.sigma_a2 * moment(s) + source,
+                source + self.sigma_a2 * moment(source),
+                "the diagonal of the implicit kernel",
+            )
+        except ConvergenceError as error:
+            raise ConvergenceError(
+                "the diagonal of the implicit kernel did not settle, is it beyond the sharp threshold? "
+                + self._gain(source),
+                error.residual,
+            ) from None
+
+    def input_rate(self, trained: Trained) -> float:
+        """Whether the input weights B are trained: 0 for ``trained="default"``, 1 for "all".
+
+        Raises
+        ------
+        ValueError
+            For any other choice of trained weights.
+        """
+        if not isinstance(trained, str) or trained not in ("default", "all"):
+            raise ValueError(
+                f'trained must be "default" or "all" for an implicit network, got {trained!r}'
+            )
+        return float(trained == "all")
 
     def _require_stability(self, s: Array) -> None:
         if self.sigma_a2 == 0:
             return
-        gain = self.sigma_a2 * float(self.activation.slope_second_moment(s).max())
-        if gain >= 1:
+        if self.sigma_a2 * self.activation.slope_second_moment(s).max() >= 1:
             raise ValueError(
-                f"sigma_a2 = {self.sigma_a2:g} is beyond the sharp threshold: sigma_a2 * E[phi'^2] is {gain:.3g} "
-                f"and must be below 1; sigma_a2 below {self.sigma_a2 / gain:.3g} would serve at this scale"
+                f"sigma_a2 = {self.sigma_a2:g} is beyond the sharp threshold: {self._gain(s)}"
             )
+
+    def _gain(self, s: Array) -> str:
+        """How a network stands to its sharp threshold at some variances, in words."""
+        slopes = self.activation.slope_second_moment(s)
+        worst = int(slopes.argmax())
+        return (
+            f"sigma_a2 * E[phi'^2] is {self.sigma_a2 * slopes[worst]:.3g} at a variance of {s[worst]:.3g}, "
+            "and must stay below 1"
+        )
 
 
 @dataclass(frozen=True)
@@ -160,6 +194,26 @@ class ExplicitNetwork:
     def depth(self) -> int:
         """Number of layers."""
         return len(self.layers)
+
+    def rates(self, trained: Trained) -> tuple[float, ...]:
+        """Rates c_0 ... c_L of the layers, the readout last, that a choice of trained weights stands for.
+
+        Raises
+        ------
+        ValueError
+            For an unknown name, another number of rates, or a negative one.
+        """
+        if isinstance(trained, str) and trained in ("default", "all"):
+            return (1.0,) * (self.depth + 1)
+        if isinstance(trained, str) and trained == "first_frozen":
+            return (0.0,) + (1.0,) * self.depth
+        rates = np.empty(0) if isinstance(trained, str) else as_real_array(trained, "trained")
+        if rates.shape != (self.depth + 1,) or (rates < 0).any():
+            raise ValueError(
+                f'trained must be "default", "all", "first_frozen" or {self.depth + 1} rates of at least 0, '
+                f"got {trained!r}"
+            )
+        return tuple(float(rate) for rate in rates)
 
     def centered(self, tau0: float) -> ExplicitNetwork:
         r"""The network with a constant subtracted a layer, so that :math:`E[\varphi_l(\tau_{l-1}\xi)] = 0`.

@@ -5,22 +5,39 @@ contributes; ``covariance(left, right, rho)`` combines two samples at correlatio
 covariance together with its derivative in ``rho``. By Price's theorem that derivative is
 :math:`\sqrt{st}\,E[\varphi'(u)\varphi'(v)]`, so one evaluation serves the conjugate kernel, its Newton
 step and the tangent kernel. A constant subtracted from :math:`\varphi` changes nothing here.
+
+``prepare`` takes arrays of numpy. ``covariance`` takes arrays of numpy or tensors of torch, all three of
+one kind, and answers in their type and precision; ``left`` and ``right`` come from one ``prepare``.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, owens_t
+from scipy.special import gammaln, ndtr, owens_t
 
-from helpers.quadrature import Function, hermite_coefficients, in_variance, pair_mean, rule
+from helpers import wedge
+from helpers.arrays import as_numpy, is_tensor, like, namespace
+from helpers.quadrature import (
+    Function,
+    fineness,
+    hermite_coefficients,
+    in_variance,
+    pair_mean,
+    reach,
+    rule,
+)
 
 Array = NDArray[np.float64]
+ROOT_2PI = math.sqrt(2 * math.pi)  # not numpy's scalar, which would widen single precision
 TOLERANCE = 1e-13  # share of E[phi^2] that a truncated series may leave out
-MAX_DEGREE = 256  # a Hermite series that needs many more terms than this has a kink
+MAX_DEGREE = {True: 2048, False: 256}  # of a Hermite series, smooth or not
 
 
 class Pairs(Protocol):
@@ -47,8 +64,9 @@ class Rectifier:
 
     def covariance(self, left: Array, right: Array, rho: Array) -> tuple[Array, Array]:
         odd, even = (self.a + self.b) ** 2 / 4, (self.a - self.b) ** 2 / (2 * np.pi)
-        scale, angle = left * right, np.arcsin(rho)
-        value = odd * rho + even * (np.sqrt((1 - rho) * (1 + rho)) + rho * angle - 1)
+        xp = namespace(rho)
+        scale, angle = left * right, xp.arcsin(rho)
+        value = odd * rho + even * (xp.sqrt((1 - rho) * (1 + rho)) + rho * angle - 1)
         return scale * value, scale * (odd + even * angle)
 
 
@@ -63,10 +81,10 @@ class Jump:
         return np.ones_like(s)
 
     def covariance(self, left: Array, right: Array, rho: Array) -> tuple[Array, Array]:
-        height = (self.a - self.b) ** 2 / (2 * np.pi)
+        xp, height = namespace(rho), (self.a - self.b) ** 2 / (2 * np.pi)
         with np.errstate(divide="ignore"):
-            slope = height / np.sqrt((1 - rho) * (1 + rho))
-        return height * np.arcsin(rho), slope
+            slope = height / xp.sqrt((1 - rho) * (1 + rho))
+        return height * xp.arcsin(rho), slope
 
 
 @dataclass(frozen=True)
@@ -77,9 +95,9 @@ class ErrorFunction:
         return np.sqrt(2 * s / (1 + 2 * s))
 
     def covariance(self, left: Array, right: Array, rho: Array) -> tuple[Array, Array]:
-        scale = left * right
+        xp, scale = namespace(rho), left * right
         sine = scale * rho
-        return 2 / np.pi * np.arcsin(sine), 2 / np.pi * scale / np.sqrt((1 - sine) * (1 + sine))
+        return 2 / np.pi * xp.arcsin(sine), 2 / np.pi * scale / xp.sqrt((1 - sine) * (1 + sine))
 
 
 @dataclass(frozen=True)
@@ -90,9 +108,11 @@ class Sine:
         return np.sqrt(s)
 
     def covariance(self, left: Array, right: Array, rho: Array) -> tuple[Array, Array]:
-        c, scale = left * right * rho, left * right
-        near, far = np.exp(c - (left**2 + right**2) / 2), np.exp(-c - (left**2 + right**2) / 2)
-        return (near - far) / 2, scale * (near + far) / 2
+        xp, scale, half = namespace(rho), left * right, (left**2 + right**2) / 2
+        c = scale * rho
+        size = xp.abs(c)
+        near, lost = xp.exp(size - half) / 2, xp.expm1(-2 * size)  # keeps the digits of a small c
+        return xp.copysign(near * lost, c), scale * near * (2 + lost)
 
 
 @dataclass(frozen=True)
@@ -103,11 +123,13 @@ class Cosine:
         return np.sqrt(s)
 
     def covariance(self, left: Array, right: Array, rho: Array) -> tuple[Array, Array]:
-        c, scale = left * right * rho, left * right
-        half = (left**2 + right**2) / 4
-        near, far = np.exp(c / 2 - half), np.exp(-c / 2 - half)
-        # cosh(c) - 1 = 2 sinh(c/2)^2 keeps the digits of a small covariance
-        return (near - far) ** 2 / 2, scale * (near - far) * (near + far) / 2
+        xp, scale, half = namespace(rho), left * right, (left**2 + right**2) / 4
+        c = scale * rho
+        size = xp.abs(c) / 2
+        near, lost = xp.exp(size - half), xp.expm1(-2 * size)
+        # cosh(c) - 1 = 2 sinh(c/2)^2 and sinh(c) = 2 sinh(c/2) cosh(c/2) keep the digits of a small c
+        sine = near * lost
+        return sine**2 / 2, scale * xp.copysign(sine * near * (2 + lost) / 2, c)
 
 
 @dataclass(frozen=True)
@@ -120,7 +142,7 @@ class Bell:
     def covariance(self, left: Array, right: Array, rho: Array) -> tuple[Array, Array]:
         scale, means = left[0] * right[0], left[1] * right[1]
         q = (scale * rho) ** 2
-        root = np.sqrt(1 - q)
+        root = namespace(rho).sqrt(1 - q)
         return means * q / (root * (1 + root)), means * scale**2 * rho / root**3
 
 
@@ -146,6 +168,8 @@ class Hinges:
         )
 
     def covariance(self, left: Array, right: Array, rho: Array) -> tuple[Array, Array]:
+        if is_tensor(rho):  # torch has no T function of Owen
+            return _through_numpy(self.covariance, left, right, rho)
         m = len(self.knots)
         h, k = left[1 : m + 1], right[1 : m + 1]
         mean_left, mean_right = left[2 * m + 1 :].sum(0), right[2 * m + 1 :].sum(0)
@@ -162,8 +186,14 @@ class Hinges:
         return left[0] * right[0] * value, left[0] * right[0] * slope
 
 
+def _through_numpy(covariance: Callable, *tensors: Array) -> tuple[Array, Array]:
+    """A covariance of tensors whose functions torch does not have."""
+    value, slope = covariance(*map(as_numpy, tensors))
+    return like(tensors[-1], value), like(tensors[-1], slope)
+
+
 def _density(x: Array) -> Array:
-    return np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
+    return np.exp(-(x**2) / 2) / ROOT_2PI
 
 
 def _hinge_mean(h: Array) -> Array:
@@ -173,7 +203,7 @@ def _hinge_mean(h: Array) -> Array:
 
 def _hinge_pair(h: Array, k: Array, rho: Array) -> tuple[Array, Array]:
     """E[(U-h)_+ (V-k)_+] and P(U > h, V > k) of a standard pair at correlation rho."""
-    root = np.sqrt(np.maximum((1 - rho) * (1 + rho), 1e-300))
+    root = np.sqrt(np.maximum((1 - rho) * (1 + rho), 1e8 * np.finfo(rho.dtype).tiny))
     over_h, over_k = _residual(h, k, rho), _residual(k, h, rho)
     orthant = _orthant(h, k, over_h, over_k, root)
     mass = np.exp(-((over_h / root) ** 2 + k**2) / 2) / (2 * np.pi)
@@ -188,9 +218,89 @@ def _residual(h: Array, k: Array, rho: Array) -> Array:
 
 def _orthant(h: Array, k: Array, over_h: Array, over_k: Array, root: Array) -> Array:
     """P(U > h, V > k) by Owen's T function (Owen 1956)."""
-    h, k = np.where(h == 0, 1e-300, h), np.where(k == 0, 1e-300, k)
+    tiny = np.finfo(root.dtype).tiny
+    h, k = np.where(h == 0, tiny, h), np.where(k == 0, tiny, k)
     wedge = owens_t(h, over_k / (h * root)) + owens_t(k, over_h / (k * root))
-    return (ndtr(-h) + ndtr(-k)) / 2 - wedge - np.where(h * k < 0, 0.5, 0.0)
+    return (ndtr(-h) + ndtr(-k)) / 2 - wedge - 0.5 * (h * k < 0).astype(root.dtype)
+
+
+@dataclass(frozen=True)
+class Polynomial:
+    r"""Any polynomial, in closed form: its series :math:`\sum_k c_k(s) c_k(t) \rho^k` ends.
+
+    It is a sum of Hermite polynomials of variance ``origin``, :math:`\sum_n w_n He_n^{[o]}(x)/\sqrt{n!}`:
+    powers for :math:`o = 0`, the orthonormal Hermite polynomials for :math:`o = 1`. At variance s,
+
+    .. math:: c_k(s) = s^{k/2} \sum_{i \ge 0} w_{k+2i} \sqrt{\frac{(k+2i)!}{k!}} \frac{(s - o)^i}{2^i i!}.
+    """
+
+    weights: tuple[float, ...]
+    origin: float
+
+    def expansion(self, s: Array) -> Array:
+        """Coefficients c_0 ... c_N in orthonormal Hermite polynomials, shape (N + 1, n)."""
+        w, rows = np.array(self.weights), []
+        for k in range(len(w)):
+            i = np.arange((len(w) - k + 1) // 2)
+            n = k + 2 * i
+            factors = np.exp((gammaln(n + 1) - gammaln(k + 1)) / 2 - gammaln(i + 1)) / 2.0**i
+            rows.append(
+                s ** (k / 2) * np.polynomial.polynomial.polyval(s - self.origin, w[n] * factors)
+            )
+        return np.array(rows)
+
+    def prepare(self, s: Array) -> Array:
+        return self.expansion(s)
+
+    def covariance(self, left: Array, right: Array, rho: Array) -> tuple[Array, Array]:
+        return _horner(left, right, rho)
+
+
+@dataclass(frozen=True)
+class Wedge:
+    """A function that is smooth on either side of zero, by the tables of :mod:`helpers.wedge`."""
+
+    function: Function
+    slope: Function
+    name: str = "activation"
+
+    def prepare(self, s: Array) -> Array:
+        """Rows: the grid of variances (two numbers), the standard deviation, the grid's functions."""
+        grid = wedge.Grid.of(s)
+        wedge.tables(self.function, self.slope, self.name, grid)  # before threads ask for them
+        head = [np.full_like(s, grid.top), np.full_like(s, grid.occupied), np.sqrt(s)]
+        return np.concatenate([head, grid.basis(s)])
+
+    def covariance(self, left: Array, right: Array, rho: Array) -> tuple[Array, Array]:
+        grid = wedge.Grid(*(int(row.reshape(-1)[0]) for row in left[:2]))
+        scale, y = left[2] * right[2], wedge.coordinate(rho, namespace(rho))
+        value, slope = (
+            _clenshaw(like(rho, table), left[3:], right[3:], y)
+            for table in wedge.tables(self.function, self.slope, self.name, grid)
+        )
+        return scale * value, scale * slope
+
+
+def _clenshaw(table: Array, left: Array, right: Array, y: Array) -> Array:
+    r"""Sum of :math:`T_q(y)\,l^\top M_q r` over q for the functions l and r of two samples."""
+    if left.shape[2:] == (1,) and right.shape[1:2] == (1,):  # a tile: all rows meet all columns
+
+        def coefficient(q: int) -> Array:
+            return (left[..., 0].T @ table[q]) @ right[:, 0]
+    else:
+        xp = namespace(y)
+        left, right = (
+            xp.broadcast_arrays(left, right) if xp is np else xp.broadcast_tensors(left, right)
+        )
+
+        def coefficient(q: int) -> Array:
+            rows = (table[q].T @ left.reshape(len(left), -1)).reshape(left.shape)
+            return (rows * right).sum(0)
+
+    now = after = 0.0 * y
+    for q in range(len(table) - 1, 0, -1):
+        now, after = coefficient(q) + 2 * y * now - after, now
+    return coefficient(0) + y * now - after
 
 
 @dataclass(frozen=True)
@@ -200,7 +310,7 @@ class Series:
     What the terms left out may add to a pair is, by Cauchy-Schwarz, at most
     :math:`r(s) r(t) |\rho|^{N+1}` with :math:`r^2 = E[f^2] - \sum_{k \le N} c_k^2` (Parseval). Where this
     a-priori bound exceeds the tolerance, at correlations near one of a function with kinks, the pair is
-    integrated in two dimensions instead.
+    integrated in two dimensions instead. Functions with a kink at zero alone are for :class:`Wedge`.
     """
 
     function: Function
@@ -211,34 +321,56 @@ class Series:
     def prepare(self, s: Array) -> Array:
         """Rows: the standard deviation in the place of c_0, then c_1 ... c_N, then r."""
         ends, degree = np.array([s.min(), s.max()]), 32
-        while degree < MAX_DEGREE and _left_out(self._expand(ends, degree)) > TOLERANCE:
+        while (
+            degree < MAX_DEGREE[not self.kinks]
+            and _left_out(self._expand(ends, degree)) > TOLERANCE
+        ):
             degree *= 2
         rows = in_variance(lambda v: self._expand(v, degree), s)
         return np.concatenate([np.sqrt(s)[None], _without_parity(rows[1:-1]), np.abs(rows[-1:])])
 
     def _expand(self, s: Array, degree: int) -> Array:
         """Coefficients c_0 ... c_N and, in a last row, the remainder r^2."""
-        rows = hermite_coefficients(self.function, s, degree, self.kinks)
-        nodes, weights = rule(s, self.kinks, degree)
+        far = reach(self.function, s, self.name)
+        fine = fineness(self.function, s, self.kinks, far, self.name)
+        rows = hermite_coefficients(self.function, s, degree, self.kinks, far, fine)
+        nodes, weights = rule(s, self.kinks, degree, far, fine)
         norms = (weights * self.function(np.sqrt(s)[:, None] * nodes) ** 2).sum(axis=1)
         return np.concatenate([rows, (norms - (rows**2).sum(axis=0))[None]])
 
     def covariance(self, left: Array, right: Array, rho: Array) -> tuple[Array, Array]:
         value, slope = _horner(left[:-1], right[:-1], rho)
-        bound = np.sqrt(left[-1] * right[-1]) * len(left) * np.abs(rho) ** (len(left) - 2)
-        sizes = np.abs(left[1:-1]).max(axis=0) * np.abs(right[1:-1]).max(axis=0)
-        far = np.broadcast_to(bound > 1e3 * TOLERANCE * sizes, value.shape)
-        if far.any():
-            value[far], slope[far] = self._integrate(
-                *(np.broadcast_to(array, value.shape)[far] for array in (left[0], right[0], rho))
+        far = self._left_out_of_reach(left, right, rho)
+        if far is not None:
+            xp = namespace(rho)
+            far = xp.broadcast_to(far, value.shape)
+            chosen = (
+                xp.broadcast_to(array, value.shape)[far] for array in (left[0], right[0], rho)
             )
+            integrate = self._integrate if xp is np else partial(_through_numpy, self._integrate)
+            value[far], slope[far] = integrate(*chosen)
         return value, slope
+
+    def _left_out_of_reach(self, left: Array, right: Array, rho: Array) -> Array | None:
+        """Pairs whose a-priori bound exceeds the tolerance; None, found without a power a pair, if none does."""
+        xp = namespace(rho)
+        sizes = xp.amax(xp.abs(left[1:-1]), 0) * xp.amax(xp.abs(right[1:-1]), 0)
+        allowed = 1e3 * TOLERANCE * sizes
+        remainder, order = xp.sqrt(left[-1] * right[-1]) * len(left), len(left) - 2
+        if remainder.max() * max(rho.max(), -rho.min()) ** order <= allowed.min():
+            return None
+        far = remainder * xp.abs(rho) ** order > allowed
+        return far if far.any() else None
 
     def _integrate(self, left: Array, right: Array, rho: Array) -> tuple[Array, Array]:
         s, t = left**2, right**2
         means = [self._expand(v, 0)[0] for v in (s, t)]
-        value = pair_mean(self.function, s, t, rho, self.kinks) - means[0] * means[1]
-        return value, left * right * pair_mean(self.slope, s, t, rho, self.kinks)
+        both = np.concatenate([s, t])
+        fine = fineness(
+            self.function, both, self.kinks, reach(self.function, both, self.name), self.name
+        )
+        value = pair_mean(self.function, s, t, rho, self.kinks, fine) - means[0] * means[1]
+        return value, left * right * pair_mean(self.slope, s, t, rho, self.kinks, fine)
 
 
 def _left_out(rows: Array) -> float:
@@ -248,8 +380,14 @@ def _left_out(rows: Array) -> float:
 
 def _horner(left: Array, right: Array, rho: Array) -> tuple[Array, Array]:
     """Sum of c_k(s) c_k(t) rho^k over k >= 1, and its derivative in rho."""
+    xp = namespace(rho)
     shape = np.broadcast_shapes(left[0].shape, right[0].shape, rho.shape)
-    value, slope, term = np.zeros(shape), np.zeros(shape), np.empty(shape)
+    where = {"dtype": rho.dtype} if xp is np else {"dtype": rho.dtype, "device": rho.device}
+    value, slope, term = (
+        xp.zeros(shape, **where),
+        xp.zeros(shape, **where),
+        xp.empty(shape, **where),
+    )
     degree = _degree(left, right, rho)
     first = 1 if left[1::2].any() else 2
     stride = 1 if first == 1 and left[2::2].any() else 2  # an odd or even function skips
@@ -258,7 +396,7 @@ def _horner(left: Array, right: Array, rho: Array) -> tuple[Array, Array]:
         slope *= power
         slope += value
         value *= power
-        value += np.multiply(left[k], right[k], out=term)
+        value += xp.multiply(left[k], right[k], out=term)
     below = 1.0 if first == 1 else rho  # rho^(first - 1)
     slope *= stride * below * power
     slope += first * below * value
@@ -277,9 +415,11 @@ def _without_parity(rows: Array) -> Array:
 
 def _degree(left: Array, right: Array, rho: Array) -> int:
     """Last term that matters at the largest correlation present (its derivative included)."""
-    axes = tuple(range(1, left.ndim)), tuple(range(1, right.ndim))
-    products = np.abs(left).max(axis=axes[0]) * np.abs(right).max(axis=axes[1])
+    xp = namespace(rho)
+    sizes = [xp.amax(xp.abs(side.reshape(len(side), -1)), 1) for side in (left, right)]
+    products = as_numpy(sizes[0] * sizes[1])
     orders = np.arange(1, len(products))
-    terms = orders * products[1:] * np.abs(rho).max() ** (orders - 1)
+    terms = orders * products[1:] * float(max(rho.max(), -rho.min())) ** (orders - 1)
     tail = np.cumsum(terms[::-1])[::-1]
-    return max(1, int((tail > 1e-2 * TOLERANCE * products[1:].max()).sum()))
+    precision = max(TOLERANCE, float(xp.finfo(rho.dtype).eps))
+    return max(1, int((tail > 1e-2 * precision * products[1:].max()).sum()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -217,6 +218,198 @@ def kernels(axes: Sequence[Axes], matrices: Mapping[str, ArrayLike]) -> None:
         axis.set(xlabel=name, xticks=[], yticks=[])
         axis.grid(False)
     axes[0].figure.colorbar(picture, ax=list(axes), shrink=0.8)
+
+
+def learning_curves(
+    axes: Axes,
+    steps: ArrayLike,
+    lines: Mapping[str, ArrayLike],
+    dots: Mapping[str, ArrayLike] | None = None,
+    count: int = 20,
+) -> None:
+    """Quantities against steps: theory as lines and, in the same color by name, what was seen as dots.
+
+    Parameters
+    ----------
+    axes : Axes
+    steps : (k,) array
+    lines : mapping of name to (k,) array
+    dots : mapping of a name of ``lines`` to (k,) array, optional
+    count : int
+        How many of the k dots are drawn, at most: every second, third, ...
+    """
+    steps, dots = np.asarray(steps), dots or {}
+    some = slice(None, None, -(-len(steps) // count))
+    for (name, values), color in zip(lines.items(), cycle(CLASS_COLORS)):
+        axes.plot(steps, values, color=color, label=name, linewidth=1.4)
+        if name in dots:
+            axes.plot(steps[some], np.asarray(dots[name])[some], "o", color=color, markersize=4)
+    axes.set(xlabel="step")
+    axes.legend()
+
+
+def label_shares(axes: Axes, eigenvalues: ArrayLike, shares: Mapping[str, ArrayLike]) -> None:
+    r"""Share of each label vector in each eigenvector, :math:`(u_j^\top y)^2/\lVert y\rVert^2`, by eigenvalue.
+
+    Parameters
+    ----------
+    axes : Axes
+    eigenvalues : (n,) array
+        Positive.
+    shares : mapping of name to (n,) array
+    """
+    for (name, values), color in zip(shares.items(), cycle(CLASS_COLORS)):
+        axes.loglog(eigenvalues, values, ".", color=color, markersize=4, alpha=0.6, label=name)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_minor_formatter(NullFormatter())
+    axes.set(xlabel="eigenvalue", ylabel="share of the labels", ylim=(1e-7, 3.0))
+    axes.legend(markerscale=3, loc="upper left")
+
+
+def times(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Seconds against the number of samples on logarithmic axes, a line a method, the slowest first in the legend.
+
+    Parameters
+    ----------
+    axes : Axes
+    rows : sequence of mappings
+        Each with the keys method, n and seconds.
+    """
+    styles = zip(cycle(CLASS_COLORS), cycle("osD^v<>"))
+    last = {row["method"]: row["seconds"] for row in rows}
+    for method, (color, marker) in zip(sorted(last, key=last.get, reverse=True), styles):
+        n, seconds = zip(*[(row["n"], row["seconds"]) for row in rows if row["method"] == method])
+        name = method.replace("_", " ")
+        axes.loglog(n, seconds, color=color, marker=marker, markersize=5, label=name)
+    sizes = sorted({row["n"] for row in rows})
+    axes.set(xlabel="samples n", ylabel="seconds")
+    axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.minorticks_off()
+    axes.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def residuals(
+    axes: Axes,
+    gaps: Mapping[str, ArrayLike],
+    rates: Mapping[str, float],
+    start: int = 5,
+    floor: float = 1e-12,
+) -> None:
+    """Residuals of an iteration against its steps as dots, and the predicted geometric decay as lines.
+
+    Parameters
+    ----------
+    axes : Axes
+    gaps : mapping of name to (k,) array
+        Positive; what lies below ``floor`` is rounding and is left out.
+    rates : mapping of the same names to float
+        Predicted factor a step.
+    start : int
+        The step at which a line is made to agree with its dots.
+    floor : float
+    """
+    for (name, values), color in zip(gaps.items(), cycle(CLASS_COLORS)):
+        values = np.asarray(values)
+        steps = np.arange(1, len(values) + 1)[values > floor]
+        line = values[start - 1] * rates[name] ** (steps - float(start))
+        axes.semilogy(steps, values[steps - 1], ".", color=color, markersize=4, label=name)
+        axes.semilogy(steps, line, "--", color=color, linewidth=1.2)
+    axes.set(xlabel="step", ylabel="relative residual")
+    axes.legend(markerscale=2)
+
+
+def disk(axes: Axes, eigenvalues: ArrayLike, radius: float) -> None:
+    """Complex eigenvalues, the circle that is predicted to hold them, and the unit circle.
+
+    Parameters
+    ----------
+    axes : Axes
+    eigenvalues : (m,) complex array
+    radius : float
+    """
+    values = np.asarray(eigenvalues)
+    turn = np.exp(1j * np.linspace(0, 2 * np.pi, 200))
+    axes.plot(values.real, values.imag, ".", color=BLUE, markersize=3, label="eigenvalues")
+    for scale, style, name in ((radius, "-", "predicted"), (1.0, ":", "unit circle")):
+        color = VERMILION if name == "predicted" else GRAY
+        axes.plot(*(scale * np.array([turn.real, turn.imag])), style, color=color, label=name)
+    axes.set(xlabel="real part", ylabel="imaginary part", aspect="equal")
+
+
+def thresholds(axes: Axes, marks: Mapping[str, float]) -> None:
+    """Vertical lines, named at their tops.
+
+    Parameters
+    ----------
+    axes : Axes
+    marks : mapping of name to float
+    """
+    for name, value in marks.items():
+        axes.axvline(value, color=GRAY, linestyle=":", linewidth=1.2)
+        where = (value, 1.01)
+        axes.annotate(name, where, xycoords=axes.get_xaxis_transform(), ha="center", fontsize=9)
+
+
+def dots(
+    axes: Axes,
+    rows: Sequence[str],
+    series: Mapping[str, ArrayLike],
+    bands: Mapping[str, ArrayLike] | None = None,
+) -> None:
+    """Numbers by name: a row a name from the top down, a dot a series, a bar for each half width.
+
+    Parameters
+    ----------
+    axes : Axes
+    rows : sequence of str
+    series : mapping of name to (rows,) array
+        NaN where a series has no dot.
+    bands : mapping of a name of ``series`` to (rows,) array, optional
+        Half widths.
+    """
+    places, step = np.arange(len(rows)), 0.5 / len(series)  # a row's dots share half its height
+    for k, (color, marker, (name, values)) in enumerate(
+        zip(cycle(CLASS_COLORS), cycle("osD^v<>"), series.items())
+    ):
+        shifted = places + step * (k - (len(series) - 1) / 2)
+        width = None if bands is None else bands.get(name)
+        look = {"color": color, "markersize": 5, "capsize": 3, "label": name}
+        axes.errorbar(np.asarray(values), shifted, xerr=width, fmt=marker, **look)
+    axes.set_yticks(places, rows)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    if len(series) > 1:
+        axes.legend()
+
+
+def law(
+    axes: Axes,
+    eigenvalues: ArrayLike,
+    x: ArrayLike,
+    density: ArrayLike,
+    bins: int = 40,
+    labels: tuple[str, str] = ("eigenvalues", "limit"),
+) -> None:
+    """Histogram of eigenvalues under the density of a limiting law.
+
+    Parameters
+    ----------
+    axes : Axes
+    eigenvalues : (n,) array
+        All of them: those outside of ``x`` take their share of the mass, but are not drawn.
+    x, density : (m,) arrays
+        The law where it has a density, ``x`` increasing.
+    bins : int
+        Over the range of ``x``.
+    labels : pair of str
+        Names in the legend.
+    """
+    values, x = np.asarray(eigenvalues), np.asarray(x)
+    counts, edges = np.histogram(values, bins, (x[0], x[-1]))
+    heights = counts / (len(values) * np.diff(edges))
+    axes.stairs(heights, edges, fill=True, color=SKY, alpha=0.75, label=labels[0])
+    axes.plot(x, density, color=VERMILION, label=labels[1])
+    axes.set(xlabel="eigenvalue", ylabel="density")
+    axes.legend()
 
 
 use_style()

@@ -152,6 +152,7 @@ class _Progress:
         scale = torch.maximum(value_norm, self.size)
         smallest = torch.finfo(gap.dtype).tiny
         error = gap.norm(dim=0) / scale.clamp_min(smallest)
+        error[~torch.isfinite(scale)] = torch.inf  # a finite gap over an overflown norm is no zero
         self.iterations[self.samples] += 1
         self.residual[self.samples] = error
         settled = error <= self.tolerance
