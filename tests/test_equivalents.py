@@ -910,7 +910,18 @@ def test_the_contract_of_names():
     assert list(inspect.signature(equivalents.ck).parameters) == names
     names.insert(3, "trained")
     assert list(inspect.signature(equivalents.ntk).parameters) == names
-    names = "tau gamma2 alpha1 alpha2 alpha3 alpha4 kappa2 beta1 beta2 beta3".split()
+    names = [
+        "tau",
+        "gamma2",
+        "alpha1",
+        "alpha2",
+        "alpha3",
+        "alpha4",
+        "kappa2",
+        "beta1",
+        "beta2",
+        "beta3",
+    ]
     assert [field.name for field in dataclasses.fields(Coefficients)] == names
 
 

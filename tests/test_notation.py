@@ -8,7 +8,7 @@ from functools import cache
 import pytest
 from conftest import ROOT
 
-from helpers import equivalents, mixtures, networks
+from helpers import equivalents, mixtures, networks, refined
 
 PAGE = ROOT / "book" / "notation.md"
 HEAD = ["symbol", "meaning", "in the code", "defined in"]
@@ -69,7 +69,9 @@ def specimens():
     network = networks.ImplicitNetwork("tanh", 0.2).centered(stats.tau0)
     coefficients = equivalents.coefficients(network, stats.tau0)
     equivalent = equivalents.ck(network, stats, sample.X)
+    profile = refined.profile(network, [1.0, 2.0])
     objects = [sample.mixture, sample, stats, network, network.activation, coefficients, equivalent]
+    objects.append(profile)
     return {type(specimen).__name__: specimen for specimen in objects}
 
 

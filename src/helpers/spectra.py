@@ -1,4 +1,4 @@
-"""Spectra of kernels and equivalents: eigenvalues, norms, and the density of a set of eigenvalues."""
+"""Spectra of kernels and equivalents: eigenvalues, norms, densities, and the limiting law of them all."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from helpers.checks import as_real_array, integer
 from helpers.eigen import block_eigenpairs, eigenvalues, operator_norm, top_eigenpairs
+from helpers.laws import LimitingLaw, critical_distance, limiting_law
 
 __all__ = [
     "Histogram",
+    "LimitingLaw",
     "block_eigenpairs",
+    "critical_distance",
     "eigenvalues",
     "histogram",
+    "limiting_law",
     "operator_norm",
     "top_eigenpairs",
 ]

@@ -18,6 +18,7 @@ Block = Callable[[slice, slice, Matrix], tuple[Matrix, ...]]
 Task, Result = TypeVar("Task"), TypeVar("Result")
 WIDTH = 256  # a tile of doubles and its temporaries stay in the cache
 SMALL_WIDTH = 128  # of few samples: the allocator keeps arrays of this size for the next tile
+FEW = 512  # samples up to which one thread is faster: those of BLAS still spin after the product
 TENSOR_WIDTH = 2048  # a device wants large pieces
 
 
@@ -53,7 +54,8 @@ def fill(kernels: tuple[Matrix, ...], block: Block) -> None:
     n = len(kernels[0])
     width = TENSOR_WIDTH if tensors else min(WIDTH, max(SMALL_WIDTH, n // 4))
     tasks = upper(n, width)
-    for _ in in_threads(work, tasks, "kernel", 1 if tensors else threads()):
+    alone = tensors or n <= FEW
+    for _ in in_threads(work, tasks, "kernel", 1 if alone else threads()):
         pass
 
 
@@ -61,7 +63,7 @@ def in_threads(
     work: Callable[[Task], Result], tasks: Sequence[Task], what: str, workers: int
 ) -> Iterator[Result]:
     """Results of the tasks, in their order, under a progress bar; an interrupt drops what has not begun."""
-    if workers == 1 or len(tasks) <= 2 * workers:  # threads would cost more than they save
+    if workers == 1:
         yield from map(work, track(tasks, len(tasks), what))
         return
     with ThreadPoolExecutor(workers) as pool:
