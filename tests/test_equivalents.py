@@ -935,6 +935,23 @@ def test_statistics_of_other_data_of_the_same_shape_are_refused(other):
         equivalents.ck(network, stats, X)
 
 
+@pytest.mark.parametrize("form", ["signs", "unit norm"])
+def test_samples_that_all_have_one_norm_are_their_own_data(form):
+    """Their norms do not fluctuate: psi and the norms' deviations are rounding, which agrees with nothing."""
+    p, n = 200, 160
+    Z = np.random.default_rng(3).standard_normal((p, n))
+    X = np.sign(Z) / np.sqrt(p) if form == "signs" else Z / np.linalg.norm(Z, axis=0)
+    labels = np.repeat([0, 1], n // 2)
+    mixture = mixtures.GaussianMixture(np.zeros((2, p)), np.ones(2))
+    network = ImplicitNetwork("relu", 0.2).centered(1.0)
+    for stats in (
+        mixtures.statistics(mixtures.Sample(X, labels, mixture)),
+        mixtures.estimate(X, labels),
+    ):
+        error = kernels.ck(network, X) - equivalents.ck(network, stats, X).toarray()
+        assert np.linalg.norm(error, 2) < 0.15
+
+
 def test_the_scale_warning_names_the_line_that_called():
     mix = mixtures.two_class(100)
     sample = mix.sample(80, 0)
@@ -947,3 +964,13 @@ def test_the_scale_warning_names_the_line_that_called():
         with pytest.warns(UserWarning, match="was centered at") as caught:
             call()
         assert caught[0].filename == __file__
+
+
+def test_statistics_of_data_with_large_means_are_their_own():
+    """The norms of such data are mostly those of their means, with which psi has little in common."""
+    p, n = 100, 200
+    mix = mixtures.GaussianMixture(4 * np.sqrt(p) * np.eye(2, p), [1.0, 1.0])
+    sample = mix.sample(n, 0)
+    for stats in (mixtures.statistics(sample), mixtures.estimate(sample.X, sample.labels)):
+        network = ImplicitNetwork("relu", 0.2).centered(stats.tau0)
+        assert equivalents.ck(network, stats, sample.X).shape == (n, n)

@@ -401,3 +401,59 @@ def test_perturbation_without_signal_has_no_spikes():
     law = spectra.limiting_law(network("tanh", mixture, 50), mixture, 50)
     assert isinstance(law.perturbation, Perturbation)
     assert law.spikes.size == law.alignments.size == 0
+
+
+@pytest.mark.parametrize("law", ["plain", "classwise"])
+def test_a_law_on_a_grid_is_near_the_exact_one(law):
+    mixture, n = mixtures.two_class(600), 480
+    net = network("relu", mixture, n)
+    exact = spectra.limiting_law(net, mixture, n, law=law)
+    grid = spectra.limiting_law(net, mixture, n, law=law, resolution=0.01)
+    x = np.linspace(exact.support[0][0] - 0.1, exact.support[-1][1] + 0.1, 301)
+    np.testing.assert_allclose(grid.cdf(x), exact.cdf(x), atol=2e-3)
+    assert grid.support[-1][1] == pytest.approx(exact.support[-1][1], rel=0.02)
+    assert grid.spikes == pytest.approx(exact.spikes[-2:], rel=1e-9)
+    assert grid.alignments == pytest.approx(exact.alignments[-2:], rel=1e-7)
+
+
+def test_a_law_on_a_grid_resolves_gaps_and_atoms():
+    """Exact separation: masses of the intervals and of the atom are known."""
+    C = np.repeat([0.0, 1.0, 30.0], [50, 100, 50])
+    mixture, n = mixtures.GaussianMixture(np.zeros((1, 200)), C[None]), 4000
+    law = spectra.limiting_law(network("tanh", mixture, n), mixture, n, resolution=0.01)
+    assert law.atom.mass == pytest.approx(1 - 150 / n)
+    masses = law.bulk.masses().ravel() * n
+    np.testing.assert_allclose(masses, [100, 50], atol=1.0)
+
+
+def spread_out(p, n, seed=0):
+    """Data whose variances span five orders, as those of images do, in two classes."""
+    rng = np.random.default_rng(seed)
+    scale = np.geomspace(0.03, 10, p)[:, None]
+    labels = np.arange(n) % 2
+    return scale * (rng.standard_normal((p, n)) + 0.2 * labels) / np.sqrt(p), labels
+
+
+def test_data_of_many_orders_make_a_law_on_a_grid():
+    """Fewer samples a class than dimensions: covariances are singular and full."""
+    X, labels = spread_out(120, 200)
+    rough = mixtures.GaussianMixture.from_data(X, labels)
+    values, basis = np.linalg.eigh(np.tensordot(rough.proportions, rough.covariances, 1))
+    values = np.maximum(values, 0.0)
+    pooled = mixtures.GaussianMixture(rough.means @ basis, np.stack([values] * 2))
+    net = network("tanh", pooled, 100)
+    law = spectra.limiting_law(net, pooled, 100, law="plain", resolution=0.02)
+    place, gain = plain_parts(law)
+    draws = [pooled.sample(100, seed).X for seed in range(4)]
+    seen = [place + gain * spectra.eigenvalues(X.T @ X) for X in draws]
+    assert law.distance(np.concatenate(seen)) < 0.02
+    assert law.cdf([1e9]) == pytest.approx(1, abs=0.02)
+    with pytest.raises(ValueError, match="common eigenvectors"):
+        spectra.limiting_law(net, rough, 100, resolution=0.02)
+
+
+@pytest.mark.parametrize("resolution", [0.0, -1.0, np.nan, "fine"])
+def test_wrong_resolution(resolution):
+    mixture = mixtures.two_class(200)
+    with pytest.raises((ValueError, TypeError), match="resolution"):
+        spectra.limiting_law(network("relu", mixture, 100), mixture, 100, resolution=resolution)

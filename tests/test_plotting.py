@@ -365,3 +365,14 @@ def test_times_has_a_line_a_method_the_slowest_first(axes):
     np.testing.assert_allclose(slow.get_ydata(), [9.0, 36.0])
     np.testing.assert_allclose(quick.get_ydata(), [1.0, 4.0])
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["slow", "quick one"]
+
+
+def test_a_transition_has_its_curve_and_a_mean_for_every_place(axes):
+    values = [[0.0, 0.4], [0.2, 0.6]]
+    plotting.transition(axes, [0.0, 2.0], [0.0, 1.0], {"relu": ([0.5, 1.5], values)})
+    assert legend(axes) == ["predicted", "relu"]
+    assert points(axes.lines[0]).tolist() == [[0, 0], [2, 1]]
+    np.testing.assert_allclose(points(axes.lines[1]), [[0.5, 0.1], [1.5, 0.5]])
+    (bars,) = axes.collections
+    ends = np.array([segment[:, 1] for segment in bars.get_segments()])
+    np.testing.assert_allclose(ends, [[0.0, 0.2], [0.4, 0.6]], atol=1e-12)

@@ -392,14 +392,20 @@ def _checked(stats: Statistics, X: ArrayLike) -> Array:
 
 def _require_own_statistics(stats: Statistics, X: Array) -> None:
     """Refuse statistics of other data of the same shape: their psi says nothing of these norms."""
-    norms = np.einsum("ij,ij->j", X, X)
+    squares, means = np.einsum("ij,ij->j", X, X), X @ stats.J / stats.counts
+    # squared norms about the class means: where these are large, the norms of X are theirs as well
+    products = np.take_along_axis(means.T @ X, stats.labels[None, :], axis=0)[0]
+    norms = squares - 2 * products + (means**2).sum(axis=0)[stats.labels]
     within = norms - (np.bincount(stats.labels, norms) / stats.counts)[stats.labels]
     size = np.linalg.norm(within) * np.linalg.norm(stats.psi)
-    # in the regime of the theorem the two agree to 1/sqrt(p); a chance agreement is about 1/sqrt(n)
-    if stats.n >= 50 and size > 0 and within @ stats.psi < 0.25 * size:
+    # samples of one norm (signs, data on a sphere) leave nothing but rounding to compare
+    rounding = 1e-10 * np.linalg.norm(squares)
+    flat = min(np.linalg.norm(within), np.linalg.norm(stats.psi)) <= rounding
+    # the two agree but for the estimated means; a chance agreement is about 1/sqrt(n)
+    if stats.n >= 50 and not flat and within @ stats.psi < 0.4 * size:
         raise ValueError(
             "stats are of other data than X (or of its samples in another order): the fluctuations psi "
-            f"have a correlation of {within @ stats.psi / size:.2f} with the squared norms of X"
+            f"have a correlation of {within @ stats.psi / size:.2f} with those of X about its class means"
         )
 
 

@@ -91,7 +91,7 @@ EQUIVALENTS = Sweep(
         "activation": ["relu", "leaky_relu", "tanh", "erf", "swish", "gelu", "abs", "cos"],
         "sigma_a2": [0.05, 0.2, 0.5],
         "seed": list(range(10)),
-        "p": [512, 1024, 2048],
+        "p": [512, 1024, 2048, 4096],
     },
 )
 

@@ -13,17 +13,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from helpers.bulk import Array, Equations
-from helpers.checks import as_real_array
+from helpers.checks import as_real_array, positive
 from helpers.equivalents import Network
 from helpers.errors import ConvergenceError
 from helpers.forms import Moments, Terms, core_of, perturbation, terms_of
 from helpers.mixtures import GaussianMixture
 from helpers.networks import Trained
 from helpers.spikes import Perturbation, spikes
-from helpers.support import Bulk, bulk
+from helpers.support import Bulk, bulk, sampled
 
 SAME = 1e-10  # places this near to each other, beside their size, are one
 MASS = 1e-5  # allowed error of the total mass
+SAMPLED_MASS = 0.02  # and of that of a law on a grid
 SINGULAR = 1e-10  # eigenvalues of a covariance this small beside the largest are zero
 
 
@@ -176,6 +177,7 @@ def limiting_law(
     kernel: str = "ck",
     trained: Trained = "default",
     law: str = "classwise",
+    resolution: float | None = None,
 ) -> LimitingLaw:
     r"""Limiting law of the eigenvalues of a kernel matrix of n samples from a mixture.
 
@@ -192,6 +194,10 @@ def limiting_law(
     trained : as in :func:`kernels.ntk`
     law : {"classwise", "plain"}
         Gains and places of each class (def-classwise), or those of the theorems for all (thm-bulk).
+    resolution : float, optional
+        The law on a grid of this relative spacing, such as 0.01, without exact edges, and with no spikes but those
+        above the bulk. For covariances of data: their eigenvalues spread over many orders, and every large one makes
+        an interval of its own. The covariances must have common eigenvectors: isotropic or diagonal ones do.
 
     Returns
     -------
@@ -210,14 +216,24 @@ def limiting_law(
     moments = Moments.of(mixture, n)
     terms = terms_of(network, moments, kernel, trained, law)
     found = perturbation(terms, moments)
-    if found.coupled.any():
-        continuous = bulk(found.equations)
-    else:
-        continuous = Bulk(found.equations, (), ())
+    continuous = _continuous(found, resolution)
     shares = moments.counts / moments.counts.sum()
     result = LimitingLaw(law, shares, continuous, _atoms(found, moments), found)
-    _require_unit_mass(result)
+    _require_unit_mass(result, MASS if resolution is None else SAMPLED_MASS)
     return result
+
+
+def _continuous(found: Perturbation, resolution: float | None) -> Bulk:
+    if not found.coupled.any():
+        return Bulk(found.equations, (), ())
+    if resolution is None:
+        return bulk(found.equations)
+    if found.equations.traces.dear:
+        raise ValueError(
+            "resolution is for covariances with common eigenvectors: turn the data into the eigenbasis of their "
+            "mean covariance and keep the diagonals, or give one covariance to all classes"
+        )
+    return sampled(found.equations, positive(resolution, "resolution"))
 
 
 def _groups(places: Array) -> list[Array]:
@@ -267,14 +283,14 @@ def _definite(C: Array) -> bool:
     return True
 
 
-def _require_unit_mass(law: LimitingLaw) -> None:
+def _require_unit_mass(law: LimitingLaw, allowed: float) -> None:
     """Bulk and atoms of every place hold all its samples: no interval was overlooked."""
     coupled = law.perturbation.coupled
     mass = np.zeros(len(coupled))
     if law.bulk.intervals:
         mass[coupled] = law.bulk.masses().sum(axis=0)
     error = abs(1.0 - law.shares @ mass - sum(atom.mass for atom in law.atoms))
-    if error > MASS:
+    if error > allowed:
         raise ConvergenceError("the mass of the limiting law is not one", error)
 
 

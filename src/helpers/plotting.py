@@ -412,4 +412,28 @@ def law(
     axes.legend()
 
 
+def transition(
+    axes: Axes, x: ArrayLike, curve: ArrayLike, seen: Mapping[str, tuple[ArrayLike, ArrayLike]]
+) -> None:
+    """A predicted curve, and means over seeds as dots with a bar of one standard deviation.
+
+    Parameters
+    ----------
+    axes : Axes
+    x, curve : (m,) arrays
+    seen : mapping of name to a pair of arrays, (k,) places and (seeds, k) values
+        Dots of one place are drawn side by side.
+    """
+    axes.plot(x, curve, color="black", linewidth=1.2, label="predicted")
+    step = 0.008 * np.ptp(x)
+    for k, ((name, (places, values)), color, marker) in enumerate(
+        zip(seen.items(), cycle(CLASS_COLORS), cycle("osD^v<>"))
+    ):
+        values = np.asarray(values)
+        shifted = np.asarray(places) + step * (k - (len(seen) - 1) / 2)
+        look = {"color": color, "markersize": 4.5, "capsize": 2, "elinewidth": 1, "label": name}
+        axes.errorbar(shifted, values.mean(axis=0), values.std(axis=0), fmt=marker, **look)
+    axes.legend()
+
+
 use_style()

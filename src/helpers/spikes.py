@@ -136,6 +136,7 @@ def spikes(perturbation: Perturbation, bulk: Bulk, atoms: Array) -> tuple[Array,
     ----------
     perturbation : Perturbation
     bulk : Bulk
+        Of one on a grid, only what is above it is looked for.
     atoms : (k,) array
         Places where the solutions have poles.
     """
@@ -165,19 +166,17 @@ def _gaps(perturbation: Perturbation, bulk: Bulk, atoms: Array) -> list[tuple[Ga
         cuts.append(((left, low), (interval.upper, high)))
     cuts.sort(key=lambda cut: cut[0][0])
     equations, first, last = bulk.equations, cuts[0][0], cuts[-1][1]
+    above = _outer(perturbation, last[0], span)
+    highest = (above, last, (above.known[0][0], None))
+    if not bulk.exact:
+        return [highest]
     inner = [
         (_inner(equations, (lower[0] + upper[0]) / 2, span), lower, upper)
         for (_, lower), (upper, _) in pairwise(cuts)
         if upper[0] - lower[0] > POLE * span
     ]
-    below, above = (
-        _outer(perturbation, z, step * span) for z, step in ((first[0], -1), (last[0], 1))
-    )
-    return [
-        (below, (below.known[0][0], None), first),
-        *inner,
-        (above, last, (above.known[0][0], None)),
-    ]
+    below = _outer(perturbation, first[0], -span)
+    return [(below, (below.known[0][0], None), first), *inner, highest]
 
 
 def _outer(perturbation: Perturbation, z: float, step: float) -> Gap:

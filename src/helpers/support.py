@@ -19,6 +19,7 @@ ATTEMPTS = 12  # of finding all gaps
 ROUNDS = 14  # of halving panels between solved nodes
 NODES = 300  # more than these on an interval are not tried
 ANGLES = np.pi * (1 - np.cos(np.linspace(0.0, np.pi, 2049))) / 2  # dense where an edge may be steep
+LOWEST = 1e-7  # distance from a place, beside the span, at which a sampled bulk begins
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +57,29 @@ class Interval:
         return _barycentric(np.exp(1j * angle), self.support, self.weights, self.values)
 
 
+@dataclass(frozen=True, eq=False)
+class Sampled:
+    """One interval of a bulk that is known at points only: as :class:`Interval`, linear between the points.
+
+    ``points`` (N,) ascend from lower to upper, ``values`` (N, K) are the solutions there.
+    """
+
+    lower: float
+    upper: float
+    points: Array
+    values: Complex
+    residual: float
+
+    def at(self, z: Array) -> Complex:
+        """Solutions at z (N,) in the interval, shape (N, K)."""
+        return np.stack([np.interp(z, self.points, column) for column in self.values.T], axis=1)
+
+    def at_angle(self, angle: Array) -> Complex:
+        """The same at given angles."""
+        middle, half = (self.lower + self.upper) / 2, (self.upper - self.lower) / 2
+        return self.at(middle + half * np.cos(angle))
+
+
 def _barycentric(points: Complex, support: Complex, weights: Complex, values: Complex) -> Complex:
     gaps = points[:, None] - support
     hit = gaps == 0
@@ -89,12 +113,14 @@ def _rational(points: Complex, values: Complex) -> tuple[Complex, Complex, Compl
 class Bulk:
     """The continuous part of a law: the equations and their solution on each interval, ascending.
 
-    ``ends`` holds the solutions at the edges, (K,) arrays, or None at an edge where the density is infinite.
+    ``ends`` holds the solutions at the edges, (K,) arrays, or None at an edge where the density is infinite;
+    ``exact`` is false for a bulk on a grid, whose inner gaps are not trusted.
     """
 
     equations: Equations
-    intervals: tuple[Interval, ...]
+    intervals: tuple[Interval | Sampled, ...]
     ends: tuple[tuple[Array | None, Array | None], ...]
+    exact: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_integrals", [self._integral(i) for i in self.intervals])
@@ -124,7 +150,7 @@ class Bulk:
         return total
 
     @staticmethod
-    def _integral(interval: Interval) -> CubicSpline:
+    def _integral(interval: Interval | Sampled) -> CubicSpline:
         """Mass between an angle and the upper edge, class by class."""
         half = (interval.upper - interval.lower) / 2
         inner = interval.at_angle(ANGLES[1:-1]).imag
@@ -346,3 +372,57 @@ def _refine(equations: Equations, law: Bulk) -> Bulk:
         return _solve(equations, found, guess)
     except _Hidden as hidden:
         raise ConvergenceError("a gap in the bulk was not found", 1.0) from hidden
+
+
+def sampled(equations: Equations, resolution: float) -> Bulk:
+    """The bulk on a grid: for covariances of data, with more edges and finer ones than are worth finding.
+
+    Parameters
+    ----------
+    equations : Equations
+    resolution : float
+        Distance of neighboring points, beside that from the place below or above them.
+
+    Returns
+    -------
+    Bulk
+        Its edges are the nearest points outside.
+    """
+    z, span = _fine_grid(equations, resolution)
+    m = equations.from_above(z, span)
+    outside, real = equations.outside(m, z)
+    found, error = equations.newton(m, z)
+    inside = (error < equations.traces.accepted) & (found.imag > 0).all(axis=1)
+    values = np.where(inside[:, None], found, m)
+    values[outside] = real[outside]
+    residual = float(np.abs(equations.residual(values, z, "none")[0]).max())
+    intervals, ends = [], []
+    for run in _runs(outside, np.searchsorted(z, np.unique(equations.places))):
+        at = [values[k].real if outside[k] else None for k in (run[0], run[-1])]
+        intervals.append(Sampled(z[run[0]], z[run[-1]], z[run], values[run], residual))
+        ends.append((at[0], at[1]))
+    return Bulk(equations, tuple(intervals), tuple(ends), exact=False)
+
+
+def _fine_grid(equations: Equations, resolution: float) -> tuple[Array, float]:
+    """Points at geometric distances from every place, above it and, but for the lowest, below."""
+    span, places = _grid(equations, GRID)[1], np.unique(equations.places)
+    steps = int(np.ceil(-np.log(LOWEST) / resolution))
+    distances = 1.01 * span * np.geomspace(LOWEST, 1.0, steps)
+    z = np.unique((places[:, None] + np.concatenate([-distances, distances])).ravel())
+    z = z[z > places[0]]
+    return z[np.abs(z[:, None] - places).min(axis=1) >= 0.99 * LOWEST * span], span
+
+
+def _runs(outside: NDArray[np.bool_], cuts: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Indices of points inside and, where there is one, the next point outside; no run goes over a cut."""
+    index = np.arange(len(outside))
+    runs = []
+    for part in np.split(index, cuts):
+        edges = np.flatnonzero(np.diff(outside[part].astype(int)))
+        for some in np.split(part, edges + 1):
+            if some.size and not outside[some[0]]:
+                low, high = max(some[0] - 1, part[0]), min(some[-1] + 1, part[-1])
+                if high > low:
+                    runs.append(index[low : high + 1])
+    return runs
