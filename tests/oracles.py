@@ -75,6 +75,30 @@ def _hard_tanh(parameters, a, c):
     )
 
 
+def _leaky_hard_tanh(parameters, a, b, c):
+    return Case(
+        "leaky_hard_tanh",
+        parameters,
+        lambda x: np.where(np.abs(x) < c, a * x, np.sign(x) * (a * c + b * (np.abs(x) - c))),
+        lambda x: np.where(np.abs(x) < c, a, b),
+        lambda x: a * x if abs(x) < c else mp.sign(x) * (a * c + b * (abs(x) - c)),
+        lambda x: mp.mpf(a if abs(x) < c else b),
+        (-c, c),
+    )
+
+
+def _clipped_leaky_relu(parameters, a, b, c):
+    return Case(
+        "clipped_leaky_relu",
+        parameters,
+        lambda x: np.where(x > 0, a * np.minimum(x, c), b * np.maximum(x, -c)),
+        lambda x: np.where(np.abs(x) < c, np.where(x > 0, a, b), 0.0),
+        lambda x: a * min(x, c) if x > 0 else b * max(x, -c),
+        lambda x: mp.mpf((a if x > 0 else b) if abs(x) < c else 0),
+        (-c, 0.0, c),
+    )
+
+
 def _normal_cdf(x):
     return special.erfc(-x / np.sqrt(2)) / 2
 
@@ -143,6 +167,10 @@ CASES = [
     _jump("step", 1.0, 0.0),
     _hard_tanh({}, 1.0, 1.0),
     _hard_tanh({"a": 1.7, "c": 0.4}, 1.7, 0.4),
+    _leaky_hard_tanh({}, 1.0, 0.1, 1.0),
+    _leaky_hard_tanh({"a": 0.8, "b": -0.3, "c": 0.7}, 0.8, -0.3, 0.7),
+    _clipped_leaky_relu({}, 1.0, 0.1, 1.0),
+    _clipped_leaky_relu({"a": 0.8, "b": -0.4, "c": 0.7}, 0.8, -0.4, 0.7),
     Case("erf", {}, special.erf, lambda x: 2 / np.sqrt(np.pi) * np.exp(-x * x),
          mp.erf, lambda x: 2 / mp.sqrt(mp.pi) * mp.exp(-x * x)),
     Case("sin", {}, np.sin, np.cos, mp.sin, mp.cos),
@@ -168,7 +196,8 @@ CASES = [
     _power_series("polynomial", {"coefficients": (0.1, 0.6, 0.05)}, (0.1, 0.6, 0.05)),
     _hermite(0.1, 0.7, 0.04),
 ]  # fmt: skip
-CLOSED = {"relu", "leaky_relu", "abs", "sign", "step", "hard_tanh", "erf", "sin", "cos", "gaussian"}
+CLOSED = {"relu", "leaky_relu", "abs", "sign", "step", "hard_tanh", "leaky_hard_tanh", "clipped_leaky_relu", "erf", "sin",
+          "cos", "gaussian"}  # fmt: skip
 # (name, parameters ...) -> value, derivative, kinks, of those that recurrent networks may have
 FUNCTIONS = {
     (case.name, *case.parameters.items()): (case.f, case.df, case.kinks)

@@ -1,11 +1,14 @@
 """The images that ship and their draw; the full sets from a folder, the network, or neither."""
 
 import dataclasses
+import errno
 import gzip
 import hashlib
 import importlib.util
+import io
 import json
 import struct
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -248,9 +251,11 @@ def test_subset_refuses(classes, n, seed, error, message):
 # ---------------------------------------------------------------- arguments of load
 
 
-@pytest.mark.parametrize("name", ["cifar10", "MNIST", "", "../mnist", 3, None, ["mnist"]])
+@pytest.mark.parametrize("name", ["cifar100", "MNIST", "", "../mnist", 3, None, ["mnist"]])
 def test_unknown_name(name):
-    with pytest.raises(ValueError, match="name must be one of mnist, fashion_mnist, got") as caught:
+    with pytest.raises(
+        ValueError, match="name must be one of mnist, fashion_mnist, cifar10, got"
+    ) as caught:
         datasets.load(name)
     assert repr(name) in str(caught.value)
 
@@ -494,6 +499,205 @@ def test_altered_cache_is_fetched_again(small, web):
     path.write_bytes(path.read_bytes()[:-9])
     assert_small(datasets.load("mnist", "test", full=True), "test")
     assert len(asked) == 3
+
+
+@pytest.mark.parametrize("kind", ["forbidden", "a file in its place", "full"])
+def test_cache_that_cannot_be_written(small, web, monkeypatch, kind):
+    """Root may write everywhere: what the system would say is said by pooch's folder maker."""
+    pages, cache, asked = web
+    publish(pages, small)
+    if kind == "a file in its place":
+        cache.parent.write_text("")
+    else:
+        error = PermissionError("no") if kind == "forbidden" else OSError(errno.ENOSPC, "full")
+        monkeypatch.setattr(pooch.core, "make_local_storage", lambda *_: throw(error))
+    with pytest.raises(OSError, match="cannot be written") as caught:
+        datasets.load("mnist", full=True)
+    assert str(cache) in str(caught.value) and "HELPERS_DATA" in str(caught.value)
+    assert not asked and not cache.is_dir()
+
+
+def throw(error):
+    raise error
+
+
+# ---------------------------------------------------------------- CIFAR-10
+
+CIFAR_NAME = "cifar-10-binary.tar.gz"
+CIFAR_PIXELS = RNG.integers(0, 256, (14, 3, 32, 32), dtype=np.uint8)  # 12 train, 2 test images
+CIFAR_LABELS = np.array([3, 1, 4, 1, 5, 9, 2, 6, 1, 3, 1, 8, 7, 0], np.uint8)
+
+
+def cifar_members(pixels=CIFAR_PIXELS, labels=CIFAR_LABELS):
+    """The six batches, written from the description of the format: a label, then 1024 red pixels, ..."""
+    records = [bytes([a]) + image.tobytes() for a, image in zip(labels, pixels, strict=True)]
+    cuts = [0, 3, 5, 7, 9, 12, 14]
+    names = [f"data_batch_{k}.bin" for k in range(1, 6)] + ["test_batch.bin"]
+    return {
+        f"cifar-10-batches-bin/{name}": b"".join(records[start:stop])
+        for name, start, stop in zip(names, cuts, cuts[1:])
+    }
+
+
+def tar_gz(members):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return out.getvalue()
+
+
+def trust(monkeypatch, content):
+    monkeypatch.setattr(datasets, "CIFAR10_SUM", sha256(content))
+    return content
+
+
+@pytest.fixture
+def cifar(monkeypatch):
+    """A small archive of the official format, trusted."""
+    return trust(monkeypatch, tar_gz(cifar_members()))
+
+
+def assert_cifar(data, images):
+    assert data.X.shape == (3072, len(images)) and data.X.dtype == np.float64
+    assert np.array_equal(np.rint(255 * data.X.T), CIFAR_PIXELS[images].reshape(-1, 3072))
+    assert data.labels.tolist() == CIFAR_LABELS[images].tolist() and data.labels.dtype == np.int64
+    assert data.X.min() >= 0 and data.X.max() <= 1 and data.name == "cifar10"
+
+
+@pytest.mark.parametrize("below", ["", "cifar10"])
+@pytest.mark.parametrize(("split", "images"), [("train", range(12)), ("test", (12, 13))])
+def test_cifar_is_read_from_a_folder(cifar, folder, below, split, images):
+    (folder / below).mkdir(exist_ok=True)
+    (folder / below / CIFAR_NAME).write_bytes(cifar)
+    data = datasets.load("cifar10", split, full=True)
+    assert_cifar(data, list(images))
+    assert data.split_name == f"{split} (official)"
+    red = data.X[:1024, 0].reshape(32, 32)  # rows of the first plane of the first image
+    assert np.allclose(255 * red, CIFAR_PIXELS[images[0], 0])
+
+
+def test_cifar_part_has_the_first_images_of_each_class(cifar, folder, monkeypatch):
+    (folder / CIFAR_NAME).write_bytes(cifar)
+    monkeypatch.setattr(datasets, "PER_CLASS", {"train": 2, "test": 1})
+    data = datasets.load("cifar10")
+    assert_cifar(data, [0, 1, 2, 3, 4, 5, 6, 7, 9, 11])  # of four ones the first two
+    assert data.split_name == "train (the first 2 of a class, official split)"
+
+
+def test_cifar_is_fetched_once_and_read_offline_after(cifar, web):
+    pages, cache, asked = web
+    pages[f"https://www.cs.toronto.edu/~kriz/{CIFAR_NAME}"] = cifar
+    assert_cifar(datasets.load("cifar10", full=True), list(range(12)))
+    pages.clear()
+    assert_cifar(datasets.load("cifar10", "test", full=True), [12, 13])
+    assert len(asked) == 1 and [path.name for path in cache.iterdir()] == [CIFAR_NAME]
+
+
+def test_cifar_without_network_says_in_one_line_what_to_do(web):
+    _, cache, _ = web
+    with pytest.raises(OSError) as caught:
+        datasets.load("cifar10")
+    for part in (CIFAR_NAME, "https://www.cs.toronto.edu/~kriz/", "HELPERS_DATA", "not ship"):
+        assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not cache.exists() or not list(cache.iterdir())
+
+
+@pytest.mark.parametrize("cut", [None, 200])
+def test_cifar_that_arrives_cut_or_altered_is_not_kept(cifar, web, cut):
+    pages, cache, _ = web
+    pages[f"https://www.cs.toronto.edu/~kriz/{CIFAR_NAME}"] = (
+        cifar[:cut] if cut else b"a login page"
+    )
+    with pytest.raises(datasets.DataError, match=f"{CIFAR_NAME} arrived truncated or altered"):
+        datasets.load("cifar10")
+    assert not list(cache.iterdir())
+
+
+def test_cifar_archive_of_another_hash_is_named_with_both(cifar, folder):
+    (folder / CIFAR_NAME).write_bytes(cifar[:-8])
+    with pytest.raises(datasets.DataError) as caught:
+        datasets.load("cifar10")
+    for part in (CIFAR_NAME, sha256(cifar), sha256(cifar[:-8]), "another file"):
+        assert part in str(caught.value)
+
+
+def test_folder_without_cifar_says_what_to_put_there(folder):
+    with pytest.raises(FileNotFoundError, match=f"holds no {CIFAR_NAME}"):
+        datasets.load("cifar10")
+
+
+BATCH_1 = "cifar-10-batches-bin/data_batch_1.bin"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not the binary archive"),
+        (b"not a gzip file", "not the binary archive"),
+        (gzip.compress(b"not a tar file" * 99), "not the binary archive"),
+        (tar_gz(cifar_members())[:9000], "not the binary archive"),
+        (tar_gz({"cifar-10-batches-py/data_batch_1": b"pickle"}), "data_batch_1.bin"),
+        (tar_gz(cifar_members() | {BATCH_1: b""}), "data_batch_1.bin must hold records of 3073"),
+        (tar_gz(cifar_members() | {BATCH_1: bytes(3074)}), "3074 bytes long"),
+        (tar_gz(cifar_members() | {BATCH_1: bytes([10]) * 3073}), "0 to 9, the largest is 10"),
+    ],
+)
+def test_cifar_archive_of_another_kind(folder, monkeypatch, content, message):
+    (folder / CIFAR_NAME).write_bytes(trust(monkeypatch, content))
+    with pytest.raises(datasets.DataError, match=message) as caught:
+        datasets.load("cifar10")
+    assert str(folder / CIFAR_NAME) in str(caught.value)
+
+
+def test_cifar_member_that_is_no_file(folder, monkeypatch):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+        info = tarfile.TarInfo(BATCH_1)
+        info.type = tarfile.DIRTYPE
+        archive.addfile(info)
+    (folder / CIFAR_NAME).write_bytes(trust(monkeypatch, out.getvalue()))
+    with pytest.raises(datasets.DataError, match="data_batch_1.bin is no file"):
+        datasets.load("cifar10")
+
+
+def test_at_hand_looks_into_the_folder_and_nowhere_else(cifar, folder):
+    assert not any(datasets.at_hand(name) for name in datasets.NAMES)
+    (folder / CIFAR_NAME).write_bytes(cifar)
+    assert datasets.at_hand("cifar10") and not datasets.at_hand("mnist")
+    write(folder / "mnist", {key: ZIPPED[key] for key in list(ZIPPED)[:3]}, ".gz")
+    assert not datasets.at_hand("mnist")
+    write(folder, {key: PLAIN[key] for key in list(PLAIN)[3:]})
+    assert datasets.at_hand("mnist") and not datasets.at_hand("fashion_mnist")
+    (folder / "fashion_mnist_full.npz").write_bytes(b"")
+    assert datasets.at_hand("fashion_mnist")
+
+
+def test_at_hand_looks_into_the_cache(small, cifar, web):
+    pages, _, asked = web
+    publish(pages, small)
+    pages[f"https://www.cs.toronto.edu/~kriz/{CIFAR_NAME}"] = cifar
+    assert not datasets.at_hand("cifar10") and not datasets.at_hand("mnist")
+    datasets.load("cifar10")
+    datasets.load("mnist", "train", full=True)
+    assert datasets.at_hand("cifar10") and not datasets.at_hand("mnist")
+    datasets.load("mnist", "test", full=True)
+    count = len(asked)
+    assert datasets.at_hand("mnist") and len(asked) == count
+    with pytest.raises(ValueError, match="name must be one of"):
+        datasets.at_hand("imagenet")
+
+
+def test_cifar_hash_is_the_one_once_checked():
+    assert datasets.CIFAR10_SUM[:8] == "c4a38c50" and datasets.CIFAR10_SUM[-8:] == "59bca1dd"
+    assert len(bytes.fromhex(datasets.CIFAR10_SUM)) == 32
+    assert datasets.CIFAR10_BATCHES.keys() == set(datasets.SPLITS)
+    assert {name for names in datasets.CIFAR10_BATCHES.values() for name in names} == set(
+        cifar_members()
+    )
 
 
 # ---------------------------------------------------------------- the script that draws

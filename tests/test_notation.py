@@ -113,7 +113,7 @@ def left_sides():
 
 
 def test_every_table_has_the_four_columns():
-    assert len(tables()) == 5
+    assert len(tables()) == 6
     assert all(table[0] == HEAD for table in tables())
     assert [row for row in rows() if len(row) != 4 or not all(row)] == []
 

@@ -376,3 +376,14 @@ def test_a_transition_has_its_curve_and_a_mean_for_every_place(axes):
     (bars,) = axes.collections
     ends = np.array([segment[:, 1] for segment in bars.get_segments()])
     np.testing.assert_allclose(ends, [[0.0, 0.2], [0.4, 0.6]], atol=1e-12)
+
+
+def test_paths_go_from_a_filled_dot_to_an_open_one(axes):
+    curves = {"one": ([0.0, 1.0, 2.0], [3.0, 5.0, 4.0]), "two": ([1.0], [1.0])}
+    plotting.paths(axes, curves)
+    assert legend(axes) == ["one", "two"]
+    line, start, end = axes.lines[:3]
+    assert points(line).tolist() == [[0, 3], [1, 5], [2, 4]]
+    assert points(start).tolist() == [[0, 3]] and points(end).tolist() == [[2, 4]]
+    assert start.get_markerfacecolor() == line.get_color() != end.get_markerfacecolor()
+    assert axes.lines[3].get_color() != line.get_color()

@@ -39,6 +39,8 @@ class Activation:
         Points where the function is not smooth.
     shift : float
         The constant that is subtracted.
+    parameters : tuple of (str, value)
+        What :func:`get` was asked for beside the name, defaults filled in.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Activation:
     family: pairs.Pairs
     kinks: tuple[float, ...] = ()
     shift: float = 0.0
+    parameters: tuple[tuple[str, float | tuple[float, ...]], ...] = ()
 
     def __call__(self, x: ArrayLike) -> Array:
         """Value at ``x``, elementwise."""
@@ -133,8 +136,9 @@ def get(name: str | Function, **parameters: float) -> Activation:
         piecewise linear callable is found out and served in closed form.
     **parameters
         Those of the named activation: ``leaky_relu(a, b)`` slopes right and left of zero,
-        ``hard_tanh(a, c)`` = a clip(x, -c, c), ``polynomial(coefficients)`` from the constant upward,
-        ``hermite(coefficients)`` in orthonormal Hermite polynomials.
+        ``hard_tanh(a, c)`` = a clip(x, -c, c), ``leaky_hard_tanh(a, b, c)`` of slope a up to c in size and b
+        beyond, ``clipped_leaky_relu(a, b, c)`` = leaky_relu(clip(x, -c, c)), ``polynomial(coefficients)`` from
+        the constant upward, ``hermite(coefficients)`` in orthonormal Hermite polynomials.
 
     Returns
     -------
@@ -159,7 +163,17 @@ def get(name: str | Function, **parameters: float) -> Activation:
         raise ValueError(f"name must be one of {', '.join(names())}, got {name!r}")
     maker = _MAKERS[name]
     _known_parameters(parameters, inspect.signature(maker).parameters, name)
-    return maker(**parameters)
+    return replace(maker(**parameters), parameters=_filled(maker, parameters))
+
+
+def _filled(
+    maker: Callable[..., Activation], parameters: dict[str, float]
+) -> tuple[tuple[str, float | tuple[float, ...]], ...]:
+    """The parameters of a named activation with its defaults, as plain numbers and tuples of them."""
+    bound = inspect.signature(maker).bind(**parameters)
+    bound.apply_defaults()
+    given = {key: np.asarray(value, dtype=float).tolist() for key, value in bound.arguments.items()}
+    return tuple((key, tuple(v) if isinstance(v, list) else v) for key, v in given.items())
 
 
 def _known_parameters(parameters: Iterable[str], allowed: Iterable[str], name: str) -> None:
@@ -214,6 +228,32 @@ def _hard_tanh(a: float = 1.0, c: float = 1.0) -> Activation:
         lambda x: np.where((x >= -c) & (x < c), a, 0.0),
         pairs.Hinges(0.0, (-c, c), (a, -a)),
         kinks=(-c, c),
+    )
+
+
+def _leaky_hard_tanh(a: float = 1.0, b: float = 0.1, c: float = 1.0) -> Activation:
+    a, b, c = _scalars(a=a, b=b, c=c)
+    if c <= 0:
+        raise ValueError(f"c must be positive, got {c:g}")
+    return Activation(
+        "leaky_hard_tanh",
+        lambda x: (a - b) * np.clip(x, -c, c) + b * x,
+        lambda x: np.where((x >= -c) & (x < c), a, b),
+        pairs.Hinges(b, (-c, c), (a - b, b - a)),
+        kinks=(-c, c),
+    )
+
+
+def _clipped_leaky_relu(a: float = 1.0, b: float = 0.1, c: float = 1.0) -> Activation:
+    a, b, c = _scalars(a=a, b=b, c=c)
+    if c <= 0:
+        raise ValueError(f"c must be positive, got {c:g}")
+    return Activation(
+        "clipped_leaky_relu",
+        lambda x: a * np.clip(x, 0.0, c) + b * np.clip(x, -c, 0.0),
+        lambda x: np.where((x >= 0) & (x < c), a, np.where((x >= -c) & (x < 0), b, 0.0)),
+        pairs.Hinges(0.0, (-c, 0.0, c), (b, a - b, -a)),
+        kinks=(-c, 0.0, c),
     )
 
 
@@ -313,6 +353,8 @@ _MAKERS: dict[str, Callable[..., Activation]] = {
     "sign": lambda: _jump("sign", 1.0, -1.0),
     "step": lambda: _jump("step", 1.0, 0.0),
     "hard_tanh": _hard_tanh,
+    "leaky_hard_tanh": _leaky_hard_tanh,
+    "clipped_leaky_relu": _clipped_leaky_relu,
     "erf": lambda: Activation(
         "erf", erf, lambda x: 2 / np.sqrt(np.pi) * np.exp(-(x**2)), pairs.ErrorFunction()
     ),

@@ -1,12 +1,15 @@
-"""Real images: the class-balanced subsets that ship with the book, and the full sets on request."""
+"""Real images: the class-balanced subsets that ship with the book; full sets and CIFAR-10 on request."""
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import json
 import math
 import os
+import tarfile
+import warnings
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -16,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from helpers.checks import integer
+from helpers.progress import track
 
 Array = NDArray[np.float64]
 SPLITS = ("train", "test")
@@ -83,6 +87,20 @@ SOURCES = {
         },
     ),
 }
+
+CIFAR10_FOLDER = "https://www.cs.toronto.edu/~kriz/"
+CIFAR10_FILE = (
+    "cifar-10-binary.tar.gz"  # bytes; the other two archives hold pickles and MATLAB files
+)
+CIFAR10_SUM = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"  # SHA-256
+CIFAR10_BATCHES = {  # members of the archive
+    "train": tuple(f"cifar-10-batches-bin/data_batch_{k}.bin" for k in range(1, 6)),
+    "test": ("cifar-10-batches-bin/test_batch.bin",),
+}
+RECORD = 1 + 3 * 32 * 32  # a label, then the red, the green and the blue pixels
+PER_CLASS = {"train": 1000, "test": 200}  # of the parts that full=False gives
+NAMES = (*SOURCES, "cifar10")
+UNWRITABLE = (errno.EROFS, errno.ENOSPC, errno.ENOTDIR, errno.EEXIST)
 
 
 class DataError(ValueError):
@@ -174,9 +192,11 @@ def load(name: str, split: str = "train", full: bool = False) -> Dataset:
 
     Parameters
     ----------
-    name : {"mnist", "fashion_mnist"}
+    name : {"mnist", "fashion_mnist", "cifar10"}
+        CIFAR-10 does not ship: its official binary archive (162 MB) is fetched, or taken from a folder, as
+        the full sets are.
     split : {"train", "test"}
-        Shipped: 10 000 and 2 000 images, 1000 and 200 a class.
+        Shipped: 10 000 and 2 000 images, 1000 and 200 a class; of CIFAR-10 the first ones of each class.
     full : bool
         All images, from the folder that the environment variable ``HELPERS_DATA`` names: an npz
         archive ``<name>.npz`` or ``<name>_full.npz`` with the keys x_train, y_train, x_test,
@@ -187,24 +207,68 @@ def load(name: str, split: str = "train", full: bool = False) -> Dataset:
     Returns
     -------
     Dataset
-        With X of shape (784, n), float64 in [0, 1].
+        With X of shape (784, n), of CIFAR-10 (3072, n): red, green, blue; float64 in [0, 1].
 
     Raises
     ------
     ValueError
         For an unknown name or split, or a ``full`` that is not True or False.
     DataError
-        For a file that is truncated or altered, with the hash expected and the hash found.
+        For a file that is truncated, altered or of another kind, with the hash expected and the hash found.
     OSError
-        When the full set is neither in a folder nor to be fetched; says what to do.
+        When the images are neither in a folder nor to be fetched, or the cache cannot be written; says
+        what to do.
     """
-    _check_choice(name, "name", tuple(SOURCES))
+    _check_choice(name, "name", NAMES)
     _check_choice(split, "split", SPLITS)
     if full is not True and full is not False:
         raise ValueError(f"full must be True or False, got {full!r}")
-    images, labels, split_name = (_load_full if full else _load_shipped)(name, split)
+    if name == "cifar10":
+        images, labels, split_name = _load_cifar10(split, full)
+    else:
+        images, labels, split_name = (_load_full if full else _load_shipped)(name, split)
     X = images.reshape(len(images), -1).T / 255.0
     return Dataset(X, labels.astype(np.int64), name, split_name)
+
+
+def at_hand(name: str) -> bool:
+    """Whether the full images are on this machine already: in the folder that ``HELPERS_DATA`` names or in the cache.
+
+    Nothing is read, fetched or verified.
+
+    Parameters
+    ----------
+    name : {"mnist", "fashion_mnist", "cifar10"}
+
+    Raises
+    ------
+    ValueError
+        For an unknown name.
+    NotADirectoryError
+        If the environment variable names no folder.
+    """
+    _check_choice(name, "name", NAMES)
+    files = [CIFAR10_FILE] if name == "cifar10" else list(PARTS.values())
+    folder = _named_folder()
+    if folder is None:
+        cached = files if name == "cifar10" else [f"{name}-{file}.gz" for file in files]
+        return all((_cache() / file).exists() for file in cached)
+    if any((folder / archive).exists() for archive in (f"{name}.npz", f"{name}_full.npz")):
+        return name != "cifar10"
+    places = (folder / name, folder)
+    endings = ("",) if name == "cifar10" else (".gz", "")
+    return all(
+        any((place / (file + ending)).exists() for place in places for ending in endings)
+        for file in files
+    )
+
+
+def _cache() -> Path:
+    with warnings.catch_warnings():  # in a notebook tqdm misses a widget that nobody needs here
+        warnings.simplefilter("ignore")
+        import pooch
+
+    return Path(pooch.os_cache("implicit-meets-explicit"))
 
 
 def _check_choice(value: str, argument: str, allowed: tuple[str, ...]) -> None:
@@ -281,25 +345,97 @@ def _find(folder: Path, name: str, key: str) -> Path:
 
 def _fetch(name: str, key: str) -> Path:
     """An official file from its place on the network, kept in the user's cache."""
+    source, file = SOURCES[name], PARTS[key] + ".gz"
+    return _retrieve(
+        source.url,
+        file,
+        source.compressed[key],
+        f"{name}-{file}",
+        f"download the official files from {source.url} and name their folder in the environment "
+        f"variable {FOLDER_VARIABLE}, or use full=False, the part that ships with the book",
+    )
+
+
+def _retrieve(place: str, file: str, expected: str, name: str, otherwise: str) -> Path:
+    """A file of a known SHA-256 from the network, kept in the user's cache; nothing half written stays there."""
+    cache = _cache()
     import pooch
 
-    source, file = SOURCES[name], PARTS[key] + ".gz"
+    bar = track((), 1, f"fetching {file}")
+    bar.unit, bar.unit_scale = "B", True  # type: ignore[attr-defined]  # it counts bytes
     try:
         path = pooch.retrieve(
-            source.url + file,
-            known_hash="sha256:" + source.compressed[key],
-            fname=f"{name}-{file}",
-            path=pooch.os_cache("implicit-meets-explicit"),
+            place + file, known_hash="sha256:" + expected, fname=name, path=cache, progressbar=bar
         )
     except Exception as error:  # of many kinds: requests', urllib3's, the file system's
         if isinstance(error, ValueError) and not isinstance(error, OSError):
-            raise DataError(f"{file} of {name} arrived truncated or altered: {error}") from error
+            raise DataError(f"{file} arrived truncated or altered: {error}") from error
+        if isinstance(error, PermissionError) or getattr(error, "errno", None) in UNWRITABLE:
+            raise OSError(
+                f"the cache {cache} cannot be written ({type(error).__name__}), {file} has no place "
+                f"there: {otherwise}"
+            ) from error
         raise OSError(
-            f"{file} of {name} could not be fetched ({type(error).__name__}): download the "
-            f"official files from {source.url} and name their folder in the environment variable "
-            f"{FOLDER_VARIABLE}, or use full=False, the part that ships with the book"
+            f"{file} could not be fetched ({type(error).__name__}): {otherwise}"
         ) from error
     return Path(path)
+
+
+def _load_cifar10(split: str, full: bool) -> tuple[NDArray[np.uint8], NDArray[np.uint8], str]:
+    images, labels = _read_cifar10(_cifar10_archive(), split)
+    if full:
+        return images, labels, f"{split} (official)"
+    each = PER_CLASS[split]
+    some = np.sort(np.concatenate([np.flatnonzero(labels == a)[:each] for a in range(10)]))
+    return images[some], labels[some], f"{split} (the first {each} of a class, official split)"
+
+
+def _cifar10_archive() -> Path:
+    """The verified archive, in the reader's folder or in the cache."""
+    folder = _named_folder()
+    if folder is None:
+        return _retrieve(
+            CIFAR10_FOLDER,
+            CIFAR10_FILE,
+            CIFAR10_SUM,
+            CIFAR10_FILE,
+            f"download {CIFAR10_FOLDER}{CIFAR10_FILE} and name its folder in the environment variable "
+            f"{FOLDER_VARIABLE}; CIFAR-10 does not ship with the book",
+        )
+    for path in (folder / "cifar10" / CIFAR10_FILE, folder / CIFAR10_FILE):
+        if path.exists():
+            _verify(path, CIFAR10_SUM)
+            return path
+    raise FileNotFoundError(
+        f"{FOLDER_VARIABLE}={folder} holds no {CIFAR10_FILE}: put that file from {CIFAR10_FOLDER} there"
+    )
+
+
+def _read_cifar10(path: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Images (n, 3072) and labels (n,) of one split, from records of 3073 bytes."""
+    try:
+        with tarfile.open(path, "r:gz") as archive:
+            raw = [_member(archive, name) for name in CIFAR10_BATCHES[split]]
+    except (tarfile.TarError, OSError, EOFError, zlib.error, KeyError) as error:
+        raise DataError(f"{path} is not the binary archive of CIFAR-10: {error}") from error
+    for name, content in zip(CIFAR10_BATCHES[split], raw, strict=True):
+        if not content or len(content) % RECORD:
+            raise DataError(
+                f"{path}: {name} must hold records of {RECORD} bytes, it is {len(content)} bytes long"
+            )
+    records = np.frombuffer(b"".join(raw), np.uint8).reshape(-1, RECORD)
+    if records[:, 0].max() > 9:
+        raise DataError(f"{path} must hold labels 0 to 9, the largest is {records[:, 0].max()}")
+    return records[:, 1:], records[:, 0]
+
+
+def _member(archive: tarfile.TarFile, name: str) -> bytes:
+    """The content of a regular file of an archive, without unpacking it to disk."""
+    file = archive.extractfile(name)
+    if file is None:
+        raise KeyError(f"{name} is no file")
+    with file:
+        return file.read()
 
 
 def _verify(path: Path, expected: str) -> None:
@@ -311,7 +447,7 @@ def _verify(path: Path, expected: str) -> None:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != expected:
         raise DataError(
-            f"{path} was truncated or altered: its SHA-256 is {found}, "
+            f"{path} was truncated or altered, or is another file: its SHA-256 is {found}, "
             f"it should be {expected}; get it again"
         )
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from helpers import equivalents, kernels, mixtures, networks, plotting, spectra
+from helpers.gaps import digit_gaps, twin_gaps
 from helpers.sweeps import RESULTS, Sweep, Table, Values, read, run
 
 
@@ -96,6 +97,46 @@ EQUIVALENTS = Sweep(
 )
 
 
+TWINS = Sweep(
+    name="twins",
+    version=1,
+    task=twin_gaps,
+    grid={
+        "activation": ["tanh", "relu", "swish"],
+        "kernel": ["ck", "all"],
+        "sigma_a2": [0.2],
+        "seed": list(range(10)),
+        "p": [512, 1024, 2048, 4096],
+    },
+)
+
+#: the pair of Ling et al. (2024): one layer of Hard-Tanh for tanh
+HARD_TANH_TWIN = Sweep(
+    name="hard_tanh_twin",
+    version=1,
+    task=twin_gaps,
+    grid=TWINS.grid | {"activation": ["tanh"], "kernel": ["ck"], "family": ["hard_tanh"]},
+)
+
+
+DIGIT_TWINS = [
+    Sweep(
+        name=f"digit_twins_{activation}",
+        version=1,
+        task=digit_gaps,
+        grid={
+            "data": ["mnist", "fashion_mnist"],
+            "activation": [activation],
+            "explicit": explicit,
+        },
+    )
+    for activation, explicit in {
+        "relu": ["twin", "relu relu", "abs abs"],
+        "tanh": ["twin", "twin of hard_tanh", "tanh", "sign"],
+    }.items()
+]
+
+
 def slope(p: NDArray[np.float64], errors: NDArray[np.float64]) -> tuple[float, float]:
     """Fitted log-log slope of an error against dimension, and its standard error over seeds.
 
@@ -148,7 +189,7 @@ def headline(table: Table, folder: Path = RESULTS) -> Path:
     return path
 
 
-SWEEPS = [CK_RATE, EQUIVALENTS]
+SWEEPS = [CK_RATE, EQUIVALENTS, TWINS, HARD_TANH_TWIN, *DIGIT_TWINS]
 
 
 def main() -> None:

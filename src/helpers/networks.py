@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from helpers import activations
+from helpers import activations, formulas
 from helpers.activations import Activation
 from helpers.checks import as_real_array, non_negative, positive
 from helpers.errors import ConvergenceError
@@ -59,6 +59,13 @@ class ImplicitNetwork:
                 f"activation {self.activation.name} jumps: E[phi'^2] is infinite, so that no sigma_a2 > 0 "
                 "is below the sharp threshold; use it in an ExplicitNetwork, or with sigma_a2 = 0"
             )
+
+    def __str__(self) -> str:
+        return formulas.text(self)
+
+    def _repr_latex_(self) -> str:
+        """The formula, for notebooks."""
+        return rf"$\displaystyle {formulas.latex(self)}$"
 
     def _input_variance(self) -> float:
         if self.sigma_b2 is not None:
@@ -189,6 +196,13 @@ class ExplicitNetwork:
         if not self.layers:
             raise ValueError("layers must hold at least one activation, got none")
         object.__setattr__(self, "layers", tuple(activations.get(layer) for layer in self.layers))
+
+    def __str__(self) -> str:
+        return formulas.text(self)
+
+    def _repr_latex_(self) -> str:
+        """The formula, for notebooks."""
+        return rf"$\displaystyle {formulas.latex(self)}$"
 
     @property
     def depth(self) -> int:

@@ -204,6 +204,8 @@ def _hinge_mean(h: Array) -> Array:
 def _hinge_pair(h: Array, k: Array, rho: Array) -> tuple[Array, Array]:
     """E[(U-h)_+ (V-k)_+] and P(U > h, V > k) of a standard pair at correlation rho."""
     root = np.sqrt(np.maximum((1 - rho) * (1 + rho), 1e8 * np.finfo(rho.dtype).tiny))
+    small = np.sqrt(np.finfo(root.dtype).tiny)  # at a knot of zero, ratios of limits
+    h, k = np.where(h == 0, small, h), np.where(k == 0, small, k)
     over_h, over_k = _residual(h, k, rho), _residual(k, h, rho)
     orthant = _orthant(h, k, over_h, over_k, root)
     mass = np.exp(-((over_h / root) ** 2 + k**2) / 2) / (2 * np.pi)
@@ -218,10 +220,8 @@ def _residual(h: Array, k: Array, rho: Array) -> Array:
 
 def _orthant(h: Array, k: Array, over_h: Array, over_k: Array, root: Array) -> Array:
     """P(U > h, V > k) by Owen's T function (Owen 1956)."""
-    tiny = np.finfo(root.dtype).tiny
-    h, k = np.where(h == 0, tiny, h), np.where(k == 0, tiny, k)
     wedge = owens_t(h, over_k / (h * root)) + owens_t(k, over_h / (k * root))
-    return (ndtr(-h) + ndtr(-k)) / 2 - wedge - 0.5 * (h * k < 0).astype(root.dtype)
+    return (ndtr(-h) + ndtr(-k)) / 2 - wedge - 0.5 * ((h < 0) != (k < 0)).astype(root.dtype)
 
 
 @dataclass(frozen=True)

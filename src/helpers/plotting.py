@@ -132,7 +132,12 @@ def eigenvectors(axes: Axes, exact: ArrayLike, theory: ArrayLike, labels: ArrayL
     axes.set(xlabel="sample", ylabel="entry")
 
 
-def scree(axes: Axes, exact: ArrayLike, theory: ArrayLike) -> None:
+def scree(
+    axes: Axes,
+    exact: ArrayLike,
+    theory: ArrayLike,
+    labels: tuple[str, str] = ("exact kernel", "equivalent"),
+) -> None:
     """Leading eigenvalues against their rank, on logarithmic axes.
 
     Parameters
@@ -140,10 +145,12 @@ def scree(axes: Axes, exact: ArrayLike, theory: ArrayLike) -> None:
     axes : Axes
     exact, theory : (k,) arrays
         Descending.
+    labels : pair of str
+        Names in the legend.
     """
     ranks = np.arange(1, len(np.asarray(exact)) + 1)
-    axes.loglog(ranks, exact, "o", color=BLUE, markersize=5, label="exact kernel")
-    axes.loglog(ranks, theory, "x", color=VERMILION, markersize=6, label="equivalent")
+    axes.loglog(ranks, exact, "o", color=BLUE, markersize=5, label=labels[0])
+    axes.loglog(ranks, theory, "x", color=VERMILION, markersize=6, label=labels[1])
     axes.set(xlabel="rank", ylabel="eigenvalue")
     for axis in (axes.xaxis, axes.yaxis):  # 1, 2, 5, 10 ... in plain numbers
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -434,6 +441,25 @@ def transition(
         look = {"color": color, "markersize": 4.5, "capsize": 2, "elinewidth": 1, "label": name}
         axes.errorbar(shifted, values.mean(axis=0), values.std(axis=0), fmt=marker, **look)
     axes.legend()
+
+
+def paths(axes: Axes, curves: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> None:
+    """Curves in a plane, each from a filled dot to an open one, with the names beside the axes.
+
+    Parameters
+    ----------
+    axes : Axes
+    curves : mapping of name to a pair of (k,) arrays
+        Places x and y, in the order of the curve.
+    """
+    styles = zip(cycle(CLASS_COLORS), cycle("osD^v<>"))
+    for (name, (x, y)), (color, marker) in zip(curves.items(), styles):
+        x, y = np.asarray(x), np.asarray(y)
+        look = {"color": color, "marker": marker, "markersize": 5}
+        axes.plot(x, y, color=color, linewidth=1.2)
+        axes.plot(x[:1], y[:1], linestyle="none", label=name, **look)
+        axes.plot(x[-1:], y[-1:], linestyle="none", markerfacecolor="white", **look)
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 use_style()
