@@ -54,18 +54,27 @@ def test_slope_of_one_seed_has_no_standard_error(errors):
 # ---------------------------------------------------------------- the committed tables
 
 
+SHARES = ("agreement", "accuracy")  # of test images: two runs may agree in them
+
+
 @pytest.mark.parametrize("sweep", experiments.SWEEPS, ids=lambda sweep: sweep.name)
 def test_a_committed_table_is_complete_and_recomputes(sweep):
     table = sweeps.read(sweep)
     shape = tuple(len(values) for values in sweep.grid.values())
     for name, values in table.values.items():
         assert values.shape == shape and (values > 0).all(), name
-        assert len(np.unique(values)) == values.size, name
+        assert name.endswith(SHARES) or len(np.unique(values)) == values.size, name
     # other points at every run of the tests, and any of them must hold
-    cheap = [point for point in sweep.points() if point["p"] <= 512]
-    for index in np.random.default_rng().choice(len(cheap), 4, replace=False):
+    cheap = [point for point in sweep.points() if point.get("p", 0) <= 512]
+    for index in np.random.default_rng().choice(
+        len(cheap), 4 if "p" in cheap[0] else 1, replace=False
+    ):
         for name, value in sweep.task(**cheap[index]).items():
-            assert value == pytest.approx(table.of(name, **cheap[index]), rel=1e-6), cheap[index]
+            # a best factor is found to 1e-4, and the gap has a kink there
+            relative = 2e-4 if "rescaled" in name else 1e-6
+            assert value == pytest.approx(table.of(name, **cheap[index]), rel=relative), cheap[
+                index
+            ]
 
 
 @pytest.mark.parametrize(("name", "low", "high"), [("relu", -0.8, -0.7), ("tanh", -0.42, -0.34)])
