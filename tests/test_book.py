@@ -56,6 +56,22 @@ def test_page_exists_and_has_a_title(page):
 
 
 @each_page
+def test_nothing_is_loaded_from_another_host(page):
+    """The built folder opens with no network: scripts, styles and images are its own, and they are there."""
+    page_soup = soup(HTML / f"{page}.html")
+    loaded = [tag["src"] for tag in page_soup.select("script[src], img[src], iframe[src]")]
+    loaded += [
+        tag["href"] for tag in page_soup.select("link[rel=stylesheet][href], link[rel=icon]")
+    ]
+    assert loaded
+    for address in loaded:
+        if not address.startswith("data:"):
+            target = local_target(page, address)
+            assert target is not None, address
+            assert target[0].is_file(), address
+
+
+@each_page
 def test_references_are_resolved(page):
     assert not article(page).select(".problematic, .system-message")
     assert not [mark for mark in article(page).select(".xref") if mark.find_parent("a") is None]

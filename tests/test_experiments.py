@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from helpers import activations, experiments, sweeps
+from helpers import activations, experiments, gaps, practice, sweeps
 from helpers.experiments import CK_RATE
 
 # ---------------------------------------------------------------- one run
@@ -91,8 +91,13 @@ def test_main_runs_what_is_missing(tmp_path, monkeypatch, capsys):
     tiny = sweeps.Sweep(
         "ck_rate", 2, experiments.ck_error, CK_RATE.grid | {"p": [40, 60], "seed": [0, 1]}
     )
-    monkeypatch.setattr(experiments, "SWEEPS", [tiny])
-    monkeypatch.setattr(experiments, "CK_RATE", tiny)
+    twins = sweeps.Sweep(
+        "twins", 2, gaps.twin_gaps, experiments.TWINS.grid | {"p": [40, 60], "seed": [0, 1]}
+    )
+    twins.grid.update(activation=["relu"], kernel=["ck"])
+    monkeypatch.setattr(experiments, "SWEEPS", [twins, tiny])
+    monkeypatch.setattr(experiments, "TWINS", twins)
+    monkeypatch.setattr(practice, "SWEEPS", [])
     monkeypatch.setattr(sweeps, "RESULTS", tmp_path)
     monkeypatch.setattr(experiments.headline, "__defaults__", (tmp_path,))
     experiments.main()

@@ -33,7 +33,17 @@ from pathlib import Path
 TOOLS = Path(__file__).resolve().parent
 ENVIRONMENT_FILES = ["pyproject.toml", "constraints.txt"]
 COMPUTED_FROM = ["src", "data", "results", *ENVIRONMENT_FILES]  # what notebooks read
-SOURCES = ["book", "notebooks", "_static", "_config.yml", "_toc.yml", "tools", *COMPUTED_FROM]
+SOURCES = [
+    "book",
+    "notebooks",
+    "_static",
+    "_ext",
+    "web",
+    "_config.yml",
+    "_toc.yml",
+    "tools",
+    *COMPUTED_FROM,
+]
 GIGABYTE = 1024**3
 FREE_SPACE = 4 * GIGABYTE
 UNFINISHED, ADOPTED = "unfinished", "adopted "  # adopted: somebody else's, which is never removed

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from helpers import equivalents, kernels, mixtures, networks, plotting, spectra
+from helpers import equivalents, kernels, matching, mixtures, networks, plotting, spectra
 from helpers.gaps import digit_gaps, twin_gaps
 from helpers.sweeps import RESULTS, Sweep, Table, Values, read, run
 
@@ -162,12 +162,12 @@ def slope(p: NDArray[np.float64], errors: NDArray[np.float64]) -> tuple[float, f
 
 
 def headline(table: Table, folder: Path = RESULTS) -> Path:
-    """Draw the figure of the landing page: a spectrum and its equivalent, and the rate of a sweep.
+    """Draw the figure of the landing page: the spectra of a DEQ and of its twin, and how their kernels approach.
 
     Parameters
     ----------
     table : Table
-        Of :data:`CK_RATE`.
+        Of :data:`TWINS`.
     folder : Path
         Where ``headline.png`` goes.
 
@@ -176,14 +176,16 @@ def headline(table: Table, folder: Path = RESULTS) -> Path:
     Path
     """
     sample = mixtures.two_class(1000).sample(800, seed=1)
-    stats = mixtures.statistics(sample)
-    network = networks.ImplicitNetwork("relu", 0.2).centered(stats.tau0)
-    exact = kernels.ck(network, sample.X)
-    theory = equivalents.ck(network, stats, sample.X).toarray()
+    tau0 = mixtures.statistics(sample).tau0
+    network = networks.ImplicitNetwork("relu", 0.2).centered(tau0)
+    twin = matching.match(network, tau0).network
+    values = [spectra.eigenvalues(kernels.ck(one, sample.X)) for one in (network, twin)]
     figure, axes = plotting.panels(2)
-    plotting.spectra(axes[0], spectra.eigenvalues(exact), spectra.eigenvalues(theory), spikes=2)
-    errors = {name: table.of("error", activation=name)[0] for name in table.grid["activation"]}
-    plotting.rate(axes[1], table.grid["p"], errors)
+    plotting.spectra(axes[0], *values, spikes=2, labels=("ReLU-DEQ", "two layers, its twin"))
+    curves = {"two layers, the twin": "twin", "two plain ReLU layers": "plain"}
+    gaps = {name: table.of(key, activation="relu", kernel="ck")[0] for name, key in curves.items()}
+    plotting.rate(axes[1], table.grid["p"], gaps)
+    axes[1].set_ylabel("distance of kernels, relative")
     path = folder / "headline.png"
     figure.savefig(path, metadata={"Software": None})
     return path
@@ -194,10 +196,12 @@ SWEEPS = [CK_RATE, EQUIVALENTS, TWINS, HARD_TANH_TWIN, *DIGIT_TWINS]
 
 def main() -> None:
     """Run what is missing of every sweep, and draw the headline."""
-    for sweep in SWEEPS:
+    from helpers import practice  # torch is loaded here only
+
+    for sweep in [*SWEEPS, *practice.SWEEPS]:
         table = run(sweep)
         print(f"{sweep.name}: {table.made}")
-    print("wrote", headline(read(CK_RATE)).name)
+    print("wrote", headline(read(TWINS)).name)
 
 
 if __name__ == "__main__":
