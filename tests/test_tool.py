@@ -38,6 +38,8 @@ def built(tmp_path_factory):
     root = tmp_path_factory.mktemp("böok of toys") / "a toy"
     shutil.copytree(ROOT / "tests" / "toy", root)
     shutil.copy(ROOT / "_config.yml", root)
+    for folder in ("_ext", "web"):
+        shutil.copytree(ROOT / folder, root / folder)
     done = tool(root, "book")
     assert done.returncode == 0, done.stderr
     assert "10_toy.ipynb: " in done.stdout  # its time
