@@ -23,6 +23,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 from nbformat.reader import NotJSONError
+from sqlalchemy.exc import SQLAlchemyError
 
 SECONDS_EACH = float(os.environ.get("BOOK_NOTEBOOK_SECONDS", "60"))
 SECONDS_TOGETHER = 8 * SECONDS_EACH
@@ -156,4 +157,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except (OSError, SQLAlchemyError) as error:  # no space, no permission
+        print(f"error: outputs were not kept: {str(error).splitlines()[0]}", file=sys.stderr)
+        sys.exit(1)

@@ -14,6 +14,7 @@ if sys.version_info < (3, 11):  # before anything that an older Python would stu
 
 import argparse
 import contextlib
+import ctypes
 import errno
 import functools
 import hashlib
@@ -346,9 +347,19 @@ def start(command: list[str], book: Book, environment: dict[str, str], **pipes: 
         if os.name == "nt"
         else {"start_new_session": True}
     )
+    if sys.platform == "linux":
+        group["preexec_fn"] = functools.partial(end_with, os.getpid())
     text = {"encoding": "utf-8", "errors": "replace"}
     settings = {"cwd": book.root, "stdin": subprocess.DEVNULL, **group, **text, **pipes}
     return subprocess.Popen(command, env=surroundings(book) | environment, **settings)
+
+
+def end_with(parent: int) -> None:
+    """Ask Linux to end this process with its parent, even when that is killed and can end nothing itself."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def finish(process) -> tuple[int, str]:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from helpers.checks import integer
+from helpers.files import whole
 from helpers.progress import track
 
 Array = NDArray[np.float64]
@@ -363,10 +364,17 @@ def _retrieve(place: str, file: str, expected: str, name: str, otherwise: str) -
 
     bar = track((), 1, f"fetching {file}")
     bar.unit, bar.unit_scale = "B", True  # type: ignore[attr-defined]  # it counts bytes
+    path = cache / name
     try:
-        path = pooch.retrieve(
-            place + file, known_hash="sha256:" + expected, fname=name, path=cache, progressbar=bar
-        )
+        if path.exists() and pooch.file_hash(str(path)) == expected:
+            return path
+        cache.mkdir(parents=True, exist_ok=True)
+        with whole(
+            path
+        ) as fresh:  # a killed download leaves nothing that the next one does not remove
+            pooch.retrieve(
+                place + file, "sha256:" + expected, fresh.name, fresh.parent, progressbar=bar
+            )
     except Exception as error:  # of many kinds: requests', urllib3's, the file system's
         if isinstance(error, ValueError) and not isinstance(error, OSError):
             raise DataError(f"{file} arrived truncated or altered: {error}") from error
@@ -378,7 +386,7 @@ def _retrieve(place: str, file: str, expected: str, name: str, otherwise: str) -
         raise OSError(
             f"{file} could not be fetched ({type(error).__name__}): {otherwise}"
         ) from error
-    return Path(path)
+    return path
 
 
 def _load_cifar10(split: str, full: bool) -> tuple[NDArray[np.uint8], NDArray[np.uint8], str]:
@@ -464,6 +472,8 @@ def _read_npz(path: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.uin
         raise DataError(
             f"{path} must have the keys {', '.join(KEYS)}; {', '.join(missing)} missing"
         )
+    if not isinstance(images, np.ndarray) or not isinstance(labels, np.ndarray):
+        raise DataError(f"{path} must hold arrays: a part of it has no array's header")
     _check_arrays(images, labels, path)
     return images, labels
 

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from helpers import finite, pairs, recipes
 from helpers.activations import Activation
 from helpers.checks import as_real_array
+from helpers.files import whole
 from helpers.finite import ExplicitModule, ImplicitModule
 from helpers.networks import ExplicitNetwork, ImplicitNetwork
 
@@ -480,22 +481,13 @@ def _stored(name: str, parameter: Tensor) -> np.ndarray:
 
 def _write(record: dict[str, Any], arrays: dict[str, np.ndarray], path: Path) -> Path:
     """The file, written beside its place and then moved there."""
-    partial = path.with_name(f".{os.urandom(8).hex()}.partial")
-    try:
-        with open(partial, "xb") as file:
-            with zipfile.ZipFile(
-                file, "w"
-            ) as archive:  # stored, not compressed: noise has no pattern
-                archive.writestr(RECORD, json.dumps(record, indent=1, allow_nan=False))
-                for name, array in arrays.items():
-                    buffer = io.BytesIO()
-                    np.lib.format.write_array(buffer, array, allow_pickle=False)
-                    archive.writestr(f"{name}.npy", buffer.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole(path) as place, zipfile.ZipFile(place, "x") as archive:
+        # stored, not compressed: noise has no pattern
+        archive.writestr(RECORD, json.dumps(record, indent=1, allow_nan=False))
+        for name, array in arrays.items():
+            buffer = io.BytesIO()
+            np.lib.format.write_array(buffer, array, allow_pickle=False)
+            archive.writestr(f"{name}.npy", buffer.getbuffer())
     return path
 
 

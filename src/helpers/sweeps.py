@@ -9,16 +9,21 @@ import itertools
 import json
 import os
 import platform
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from joblib import Parallel, delayed
+from joblib.parallel import LokyBackend, get_active_backend
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from helpers.files import whole
 from helpers.progress import track
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
@@ -128,9 +133,10 @@ def run(sweep: Sweep, workers: int | None = None, folder: Path | None = None) ->
     done = _noted(journal)
     points = list(sweep.points())
     missing = [point for point in points if sweep.key(point) not in done]
-    parallel = Parallel(n_jobs=workers, return_as="generator_unordered")
+    parallel = Parallel(n_jobs=workers, return_as="generator_unordered", **_tie())
     runs = parallel(delayed(_alone)(sweep.task, sweep.key(point), point) for point in missing)
     with open(journal, "a", encoding="utf-8") as notes:
+        notes.write("\n")  # the last line of a killed run may have no end
         for key, values in track(runs, len(missing), sweep.name):
             notes.write(json.dumps([key, values, digest([key, values])]) + "\n")
             notes.flush()
@@ -157,6 +163,24 @@ def read(sweep: Sweep, folder: Path | None = None) -> Table:
     return Table(sweep.grid, values, made)
 
 
+def _tie() -> dict[str, Any]:
+    """What makes joblib's own processes end with this one; another backend has its own ways."""
+    backend, _ = get_active_backend()
+    own = isinstance(backend, LokyBackend)
+    return {"initializer": _watch, "initargs": (os.getpid(),)} if own else {}
+
+
+def _watch(parent: int) -> None:
+    """End this process when its parent is gone: killed at once, that could not tell its workers."""
+
+    def wait() -> None:
+        while os.getppid() == parent and psutil.pid_exists(parent):
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def _alone(task: Callable[..., Values], key: str, point: dict[str, Any]) -> tuple[str, Values]:
     # one thread a worker: the workers already use every core, and sums come out the same
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -172,7 +196,7 @@ def _noted(journal: Path) -> dict[str, Values]:
             key, values, check = json.loads(line)
             if check == digest([key, values]):
                 done[key] = values
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             continue
     return done
 
@@ -197,14 +221,10 @@ def save(result: dict[str, Any], name: str, folder: Path | None = None) -> Path:
     folder = folder or RESULTS
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    try:
-        lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in result.items()]
-        lines.append(f'"sha256": "{digest(result)}"')
-        partial.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in result.items()]
+    lines.append(f'"sha256": "{digest(result)}"')
+    with whole(path) as place:
+        place.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
     return path
 
 
@@ -223,7 +243,7 @@ def load(name: str, parameters: dict[str, Any], folder: Path | None = None) -> d
         result = json.loads(path.read_text(encoding="utf-8"))
         intact = result.pop("sha256") == digest(result)
         recorded = result["parameters"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"results/{path.name} is not a result file: run `make experiments`"
         ) from error
