@@ -394,6 +394,8 @@ def surroundings(book: Book) -> dict[str, str]:
     ours |= dict.fromkeys(threads, "1")
     ours |= {"HELPERS_PROGRESS": "0", "PYTHONHASHSEED": "0", "PYTHONUTF8": "1"}
     ours |= {"PYTHONNOUSERSITE": "1", "PIP_USER": "0", "JUPYTER_PREFER_ENV_PATH": "1"}
+    # a home that cannot be written is no reason for a warning in a notebook
+    ours |= {"MPLCONFIGDIR": str(book.build / ".matplotlib")}
     return ours | {"IPYTHONDIR": str(book.build / ".ipython"), "JUPYTER_PLATFORM_DIRS": "1"}
 
 
