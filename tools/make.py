@@ -258,6 +258,26 @@ def make_test(book: Book) -> None:
         raise Stop(f"the tests failed (pytest ended with {code}): its report is above")
 
 
+def make_pdf(book: Book) -> None:
+    """Print the book into one PDF by way of xelatex; nothing changed, nothing done."""
+    make_book(book)
+    start = time.monotonic()
+    folder = book.build / "pdf"
+    stamp, wanted = folder / ".stamp", digest(book.root, SOURCES)
+    if stamp.exists() and stamp.read_text() == wanted and any(folder.glob("*.pdf")):
+        print(f"Nothing has changed since the last PDF. It is at\n  {next(folder.glob('*.pdf'))}")
+        return
+    stamp.unlink(missing_ok=True)
+    if run([str(book.python), str(TOOLS / "system.py"), "tex"], book):
+        raise SystemExit(1)  # system.py has said what to install
+    print("Printing the book (a few minutes) ...", flush=True)
+    code, output = run_quietly([str(book.python), str(TOOLS / "pdf.py"), str(book.root)], book)
+    if code:
+        raise Stop(f"the PDF was not made: {output.strip() or code} (logs: _build/latex)")
+    stamp.write_text(wanted)
+    print(f"{output.strip()} ({time.monotonic() - start:.0f} s)", flush=True)
+
+
 def save_notebooks(book: Book) -> None:
     """Execute every notebook anew and keep the outputs in the files."""
     make_environment(book)
@@ -405,6 +425,7 @@ COMMANDS = {
     "env": make_environment,
     "book": make_book,
     "test": make_test,
+    "pdf": make_pdf,
     "serve": serve,
     "clean": clean,
     "notebooks": save_notebooks,
