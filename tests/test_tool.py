@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import json
 import os
+import platform
 import re
 import shutil
 import signal
@@ -15,6 +16,7 @@ from collections import namedtuple
 
 import pytest
 from conftest import ROOT
+from jupyter_cache import get_cache
 
 SCRIPT = ROOT / "tools" / "make.py"
 NOTEBOOK = "notebooks/10_toy.ipynb"
@@ -30,6 +32,8 @@ def load():
 
 
 make = load()
+sys.path.insert(0, str(ROOT / "tools"))
+budgets = importlib.import_module("budgets")
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +114,81 @@ def test_notebook_beyond_its_time_fails(toy):
     assert "cell 1" in line and "2 s" in line
 
 
+def test_notebook_beyond_its_memory_fails(toy):
+    """Even if the memory is free again before the cell ends."""
+    edit(toy, "sum(range(10))", "len(b'1' * 500_000_000) - 499_999_955")
+    assert tool(toy, "book").returncode == 0
+    edit(toy, "megabytes = 2000", "megabytes = 400", "notebooks/budgets.toml")
+    edit(toy, "499_999_955", "500_000_000 + 45")
+    line = error_line(tool(toy, "book"))
+    assert "notebooks/10_toy.ipynb, code cell 1: the notebook took" in line
+    assert "its budget is 400 MB" in line
+
+
+def test_notebooks_beyond_their_time_together_fail(toy):
+    edit(toy, "core_seconds = 480", "core_seconds = 0.01", "notebooks/budgets.toml")
+    line = error_line(tool(toy, "book", "--fresh"))
+    assert re.search(r"the notebooks took \d+ core-seconds, and 0.01 are allowed together", line)
+
+
+def test_notebook_that_leaves_a_file_fails(toy):
+    edit(toy, "sum(range(10))", "open('left.txt', 'w').write('x') + 44")
+    assert "left notebooks/left.txt behind" in error_line(tool(toy, "book"))
+
+
+@pytest.mark.parametrize(
+    "old, new, said",
+    [
+        ("seconds = 60", "seconds = -1", "[default] seconds must be a positive number, got -1"),
+        ("seconds = 60", "seconds = 'long'", "[default] seconds must be a positive number"),
+        ("seconds = 60", "seconds = true", "[default] seconds must be a positive number"),
+        ("seconds = 60", "seconds = inf", "[default] seconds must be a positive number"),
+        ("seconds = 60", "minutes = 1", "[default] must hold megabytes and seconds"),
+        ("[default]", "[normal]", "[normal] is the name of no notebook"),
+        ("[together]", "[11_gone]", "[11_gone] is the name of no notebook"),
+        ("[together]", "[10_toy]\nseconds = 0\n[together]", "[10_toy] seconds must be a positive"),
+        ("[together]", "[together]\nhours = 3", "[together] must hold core_seconds"),
+        ("[default]", "[default", "notebooks/budgets.toml cannot be read"),
+    ],
+)
+def test_wrong_budgets_are_named(tmp_path, old, new, said):
+    shutil.copytree(ROOT / "tests" / "toy" / "notebooks", tmp_path / "notebooks")
+    edit(tmp_path, old, new, "notebooks/budgets.toml")
+    with pytest.raises(ValueError) as caught:
+        budgets.read(tmp_path / "notebooks")
+    assert "notebooks/budgets.toml" in str(caught.value)
+    assert said in str(caught.value)
+
+
+def test_missing_budgets_are_one_line(toy):
+    (toy / "notebooks" / "budgets.toml").unlink()
+    assert "notebooks/budgets.toml cannot be read" in error_line(tool(toy, "book", "--fresh"))
+
+
+def test_a_notebook_may_have_a_budget_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.delenv("BOOK_NOTEBOOK_SECONDS", raising=False)
+    folder = shutil.copytree(ROOT / "tests" / "toy" / "notebooks", tmp_path / "notebooks")
+    edit(tmp_path, "[together]", "[10_toy]\nseconds = 90\n[together]", "notebooks/budgets.toml")
+    assert budgets.read(folder) == ({"10_toy": budgets.Budget(90, 2000)}, 480)
+    monkeypatch.setenv("BOOK_NOTEBOOK_SECONDS", "120")
+    assert budgets.read(folder) == ({"10_toy": budgets.Budget(180, 2000)}, 960)
+    for wrong in ("soon", "0", "nan", "-5"):
+        monkeypatch.setenv("BOOK_NOTEBOOK_SECONDS", wrong)
+        with pytest.raises(ValueError, match="BOOK_NOTEBOOK_SECONDS must be a positive number"):
+            budgets.read(folder)
+
+
+def test_what_a_run_took_is_kept_with_it(built):
+    cache = get_cache(str(built / "_build" / ".jupyter_cache"))
+    taken = cache.match_cache_file(str(built / NOTEBOOK)).data
+    assert len(taken["cell_seconds"]) == 3
+    assert 0 < sum(taken["cell_seconds"]) < taken["execution_seconds"] < 60
+    assert 10 < taken["megabytes"] < 2000 and 0 < taken["core_seconds"] < 60
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", taken["date"])
+    assert re.match(r"\d+ cores, \d+ GB of memory, \w+", taken["machine"])
+    assert platform.node() not in str(taken)
+
+
 def test_missing_page_fails(toy):
     edit(toy, "notebooks/10_toy", "notebooks/11_missing", "_toc.yml")
     done = tool(toy, "book")
@@ -136,7 +215,7 @@ def test_failed_build_is_not_taken_for_done(toy):
 def test_notebooks_that_agree_pass(built):
     done = tool(built, "test")
     assert done.returncode == 0, done.stdout
-    assert "2 passed" in done.stdout
+    assert "3 passed" in done.stdout
 
 
 def test_changed_stored_output_fails(toy):

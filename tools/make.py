@@ -33,7 +33,8 @@ from pathlib import Path
 
 TOOLS = Path(__file__).resolve().parent
 ENVIRONMENT_FILES = ["pyproject.toml", "constraints.txt"]
-COMPUTED_FROM = ["src", "data", "results", *ENVIRONMENT_FILES]  # what notebooks read
+# what notebooks read, and what measures them
+COMPUTED_FROM = ["src", "data", "results", "tools/execute.py", "tools/meter.py", *ENVIRONMENT_FILES]
 SOURCES = [
     "book",
     "notebooks",
