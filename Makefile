@@ -1,6 +1,7 @@
 # A thin layer: everything is in tools/make.py, which runs without make too.
 PYTHON ?= python3
+COMMANDS = env book test pdf student slides serve clean notebooks experiments
 
-.PHONY: help env book test pdf serve clean notebooks experiments
+.PHONY: help $(COMMANDS)
 help: ; @$(PYTHON) tools/make.py --help
-env book test pdf serve clean notebooks experiments: ; @$(PYTHON) tools/make.py $@
+$(COMMANDS): ; @$(PYTHON) tools/make.py $@

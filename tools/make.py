@@ -194,7 +194,7 @@ def make_book(book: Book, fresh: bool = False) -> None:
     start = time.monotonic()
     make_environment(book)
     stamp = book.build / ".stamp"
-    wanted = digest(book.root, SOURCES, str(book.python))
+    wanted = digest(book.root, SOURCES, str(book.python), solutions())
     if not fresh and book.page.exists() and stamp.exists() and stamp.read_text() == wanted:
         print(f"Nothing has changed since the last build. The book is at\n  {book.page}")
         return
@@ -203,6 +203,14 @@ def make_book(book: Book, fresh: bool = False) -> None:
     build_pages(book)
     stamp.write_text(wanted)
     print(f"The book is ready ({time.monotonic() - start:.0f} s):\n  {book.page}", flush=True)
+
+
+def solutions() -> str:
+    """``1``, or ``0`` for a book without the solutions of its exercises, from the environment."""
+    value = os.environ.get("SOLUTIONS", "1")
+    if value not in ("0", "1"):
+        raise Stop(f"SOLUTIONS must be 0 (build without solutions) or 1, and it is {value!r}")
+    return value
 
 
 def execute(book: Book, *options: str) -> None:
@@ -283,6 +291,20 @@ def save_notebooks(book: Book) -> None:
     """Execute every notebook anew and keep the outputs in the files."""
     make_environment(book)
     execute(book, "--save")
+
+
+def make_student(book: Book) -> None:
+    """Write the notebooks without solutions into _build/student."""
+    make_environment(book)
+    if run([str(book.python), str(TOOLS / "student.py"), str(book.root)], book):
+        raise SystemExit(1)  # student.py has said which page, which cell and why
+
+
+def make_slides(book: Book) -> None:
+    """Build the book; its slides, one deck a chapter, come with the pages."""
+    make_book(book)
+    decks = sorted((book.page.parent / "slides").glob("*.html"))
+    print("\n".join(["The slides:", *(f"  {deck}" for deck in decks)]))
 
 
 def run_experiments(book: Book) -> None:
@@ -430,6 +452,8 @@ COMMANDS = {
     "serve": serve,
     "clean": clean,
     "notebooks": save_notebooks,
+    "student": make_student,
+    "slides": make_slides,
     "experiments": run_experiments,
 }
 
