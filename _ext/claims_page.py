@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from docutils import nodes
-from docutils.statemachine import StringList
 from executed import Execution, cache_folder, executed
+from markdown_directive import MarkdownDirective, escape
 from sphinx.application import Sphinx
 from sphinx.util import logging
-from sphinx.util.docutils import SphinxDirective
 
 LABEL = re.compile(r"^(?::label: |\$\$ \()([\w-]+)", re.MULTILINE)
 WELL_FORMED = re.compile(r"(thm|prop|cor|lem|def|asm|rem|eq|ex|sol)(-[A-Za-z0-9]+)+")
@@ -104,11 +103,6 @@ def red(text: str) -> str:
     return f"[{escape(text)}]{{.claim-wrong}}"
 
 
-def escape(text: str) -> str:
-    """Text without meaning to Markdown."""
-    return re.sub(r"([\\|*_$`<\[\]{}])", r"\\\1", text)
-
-
 def rows(claims: list[Claim], own: list[str]) -> list[str]:
     """Rows of one chapter, whose labels are given in their order."""
     found = {label: [row(c, known=True) for c in claims if c.label == label] for label in own}
@@ -147,9 +141,12 @@ def require(claims: list[Claim], chapters: dict[str, list[str]]) -> None:
             logger.warning("%s's label %s is nowhere in the book", where, claim.label)
         if not claim.holds:
             logger.warning("%s %s does not hold", where, claim.label)
+    for label in missing(claims, known):
+        page = next(page for page, own in chapters.items() if label in own)
+        logger.warning("%s.md: no claims.check of a notebook bears out %s", page, label)
 
 
-class Claims(SphinxDirective):
+class Claims(MarkdownDirective):
     """Sentences that sum up, and the claims of each chapter in a section of its own."""
 
     def run(self) -> list[nodes.Node]:
@@ -179,12 +176,6 @@ class Claims(SphinxDirective):
             for column, width in zip(table.findall(nodes.colspec), WIDTHS, strict=True):
                 column["colwidth"] = width
         return [section]
-
-    def parsed(self, lines: list[str]) -> list[nodes.Node]:
-        """Nodes of some lines of Markdown."""
-        holder = nodes.container()
-        self.state.nested_parse(StringList(lines, "claims"), self.content_offset, holder)
-        return holder.children
 
 
 def name_cells(app: Sphinx, doctree: nodes.document) -> None:

@@ -121,6 +121,11 @@ def test_what_is_wrong_is_named_with_notebook_and_cell(warnings, wrong, words):
     assert line.startswith("notebooks/10_x.ipynb, code cell 3: ") and words in line
 
 
+def test_a_statement_without_a_claim_is_named_with_its_page(warnings):
+    page.require([claim("thm-a"), claim("eq-b")], CHAPTERS)
+    assert warnings == ["book/one.md: no claims.check of a notebook bears out prop-c"]
+
+
 def test_the_summary_counts():
     good = page.summary([claim("thm-a"), claim("prop-c")], KNOWN)
     assert good.startswith("2 claims of 1 notebooks, all of which hold.")
