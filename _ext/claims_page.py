@@ -192,8 +192,17 @@ def name_cells(app: Sphinx, doctree: nodes.document) -> None:
         names.anonlabels[name] = (app.env.docname, name)
 
 
+def cell_that_is_cut(
+    app: Sphinx, env: object, node: nodes.Element, content: nodes.TextElement
+) -> nodes.TextElement | None:
+    """The name of a cell, without a link, where this edition has no solutions."""
+    cut = str(node.get("reftarget")).startswith("cell-") and not app.config.solutions
+    return content if cut else None
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directive and the targets."""
     app.add_directive("claims", Claims)
     app.connect("doctree-read", name_cells)
+    app.connect("missing-reference", cell_that_is_cut)
     return {"parallel_read_safe": True}
