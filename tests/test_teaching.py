@@ -269,4 +269,4 @@ def test_a_solution_without_end_stops(without, tmp_path, command):
     path.write_text(path.read_text(encoding="utf-8").replace("solution-end", "note"))
     done = tool(root, command)
     assert done.returncode == 1
-    assert "notebooks/10_toy.ipynb, cell 6: the solution of ex-a is never ended" in done.stderr
+    assert "notebooks/10_toy.ipynb, cell 7: the solution of ex-a is never ended" in done.stderr
