@@ -24,7 +24,6 @@ HEAD = [
     "| statement | what is measured | value | bound | notebook, cell | time |",
     "| --- | --- | --- | --- | --- | --- |",
 ]
-WIDTHS = (17, 36, 11, 13, 15, 8)  # of the columns, in hundredths
 logger = logging.getLogger(__name__)
 
 
@@ -85,7 +84,7 @@ def is_statement(label: str) -> bool:
 def row(claim: Claim, known: bool) -> str:
     """A row of the table, its value in red where the claim fails."""
     role = "eq" if claim.label.startswith("eq-") else "prf:ref"
-    label = f"{{{role}}}`{claim.label}`<br>`{claim.label}`" if known else red(claim.label)
+    label = f"{{{role}}}`{claim.label}` <br>`{claim.label}`" if known else red(claim.label)
     value = "rounding" if claim.measured is None else f"{claim.measured:.3g}"
     where = f"{{ref}}`{claim.notebook}, {claim.cell} <cell-{claim.notebook}-{claim.cell}>`"
     took = "" if claim.seconds is None else f"{claim.seconds:.2g} s"
@@ -95,7 +94,7 @@ def row(claim: Claim, known: bool) -> str:
 
 def empty_row(label: str) -> str:
     """The row of a statement that no claim bears out."""
-    return f"| {{prf:ref}}`{label}`<br>`{label}` | {red('no claim')} | | | | |"
+    return f"| {{prf:ref}}`{label}` <br>`{label}` | {red('no claim')} | | | | |"
 
 
 def red(text: str) -> str:
@@ -172,9 +171,7 @@ class Claims(MarkdownDirective):
         section += [nodes.title(title, "", *text), *self.parsed([*HEAD, *lines])]
         self.state.document.note_implicit_target(section)
         for table in section.findall(nodes.table):
-            table["classes"] = ["claims", "longtable", "colwidths-given"]
-            for column, width in zip(table.findall(nodes.colspec), WIDTHS, strict=True):
-                column["colwidth"] = width
+            table["classes"] += ["claims", "longtable"]
         return [section]
 
 

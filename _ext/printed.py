@@ -53,7 +53,8 @@ class SetTableWidths(SphinxPostTransform):
     def run(self, **_: Any) -> None:
         for table in self.document.findall(nodes.table):
             rows = list(table.findall(nodes.row))
-            if len(rows) < LONG or "colwidths-given" in table["classes"]:
+            long = len(rows) >= LONG or "longtable" in table["classes"]
+            if not long or "colwidths-given" in table["classes"]:
                 continue
             table["classes"] += ["colwidths-given", "longtable"]
             columns = zip(

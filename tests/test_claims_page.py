@@ -69,7 +69,7 @@ def test_what_holds(measured, bound, sense, holds):
 
 def test_the_row_of_a_claim():
     assert page.row(claim(), known=True) == (
-        "| {prf:ref}`thm-a`<br>`thm-a` | it is so | 1 | ≤ 2 | "
+        "| {prf:ref}`thm-a` <br>`thm-a` | it is so | 1 | ≤ 2 | "
         "{ref}`10_x, 3 <cell-10_x-3>` | 0.25 s |"
     )
     assert "{eq}`eq-b`" in page.row(claim("eq-b"), known=True)

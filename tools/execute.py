@@ -46,7 +46,9 @@ class Run:
     failure: str | None = None
 
 
-def execute(path: Path, folder: Path | None = None, budget: Budget | None = None) -> Run:
+def execute(
+    path: Path, folder: Path | None = None, budget: Budget | None = None, **environment: str
+) -> Run:
     """Execute one notebook in a kernel of its own, in its own folder or another, within its budget."""
     notebook = nbformat.read(path, as_version=4)
     budget = budget or budgets.read(path.parent)[0][path.stem]
@@ -64,7 +66,8 @@ def execute(path: Path, folder: Path | None = None, budget: Budget | None = None
     )
     failure = None
     try:
-        client.execute(stderr=subprocess.DEVNULL)  # the kernel's own log, not the cells'
+        # the kernel's own log is of no interest; what the cells write to stderr comes as outputs
+        client.execute(stderr=subprocess.DEVNULL, env=os.environ | environment)
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         failure = describe(error, budget)
     meter.done.set()

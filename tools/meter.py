@@ -15,10 +15,12 @@ PERIOD = 0.2  # seconds between two looks at the memory
 
 @dataclass
 class Cell:
-    """A code cell that has begun: its time, and the most memory in use while it ran, in MB."""
+    """A code cell that has begun: its time, by the clock and of processors, and the most memory in use, in MB."""
 
     begun: float
+    core_seconds_before: float
     seconds: float = 0.0
+    core_seconds: float = 0.0
     megabytes: float = 0.0
 
 
@@ -42,12 +44,14 @@ class Meter:
 
     def begin(self) -> None:
         """A code cell begins."""
-        self.cells.append(Cell(time.monotonic()))
+        self.cells.append(Cell(time.monotonic(), self.core_seconds))
 
     def end(self) -> None:
         """The code cell has ended."""
-        self.cells[-1].seconds = time.monotonic() - self.cells[-1].begun
+        cell = self.cells[-1]
+        cell.seconds = time.monotonic() - cell.begun
         self._look()
+        cell.core_seconds = self.core_seconds - cell.core_seconds_before
 
     @property
     def peak(self) -> float:
