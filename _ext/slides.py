@@ -20,9 +20,8 @@ import editions
 import yaml
 from bs4 import BeautifulSoup, SoupStrainer, Tag
 from docutils import nodes
-from docutils.statemachine import StringList
+from markdown_directive import MarkdownDirective, table
 from sphinx.application import Sphinx
-from sphinx.util.docutils import SphinxDirective
 
 STATEMENTS = ["assumption", "definition", "theorem", "proposition", "corollary", "lemma"]
 SHOWN = ", ".join([*(f".proof.{kind}" for kind in STATEMENTS), "figure", ".tip", "section > .math"])
@@ -252,30 +251,23 @@ def mathjax(app: Sphinx) -> str:
 # ---------------------------------------------------------------- the list of decks
 
 
-class Decks(SphinxDirective):
+class Decks(MarkdownDirective):
     """A table of the chapters: their notebooks, exercises and slides."""
 
     def run(self) -> list[nodes.Node]:
         root = Path(self.env.srcdir)
         book = editions.documents(root)
-        lines = ["| chapter | notebooks | exercises | slides |", "| --- | --- | --- | --- |"]
-        for name, pages in chapters(root).items():
-            lines.append(self.row(name, pages, book))
-        holder = nodes.container()
-        self.state.nested_parse(StringList(lines, "decks"), self.content_offset, holder)
-        return holder.children
+        rows = [self.row(name, pages, book) for name, pages in chapters(root).items()]
+        return self.parsed(table(["chapter", "notebooks", "exercises", "slides"], rows))
 
-    def row(self, name: str, pages: list[str], book: dict[str, editions.Document]) -> str:
+    def row(self, name: str, pages: list[str], book: dict[str, editions.Document]) -> list[str]:
         """The row of one chapter."""
         kinds = [exercise.kind for page in pages for exercise in book[page].exercises]
         count = ", ".join(f"{kinds.count(k)} {k.lower()}" for k in editions.KINDS if k in kinds)
-        notebooks = ", ".join(
-            f"{{doc}}`{page.rpartition('/')[2][:2]} </{page}>`"
-            for page in pages
-            if page.startswith("notebooks/")
-        )
-        link = f"[{name}](../slides/{name}.html){{.external}}"
-        return f"| {{doc}}`/{pages[0]}` | {notebooks} | {count} | {link} |"
+        notebooks = [page for page in pages if page.startswith("notebooks/")]
+        links = [f"{{doc}}`{page.partition('/')[2][:2]} </{page}>`" for page in notebooks]
+        slides = f"[slides](../slides/{name}.html){{.external}}"
+        return [f"{{doc}}`/{pages[0]}`", ", ".join(links), count, slides]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

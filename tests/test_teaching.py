@@ -7,13 +7,17 @@ import shutil
 import subprocess
 import symtable
 import sys
+from functools import cache
+from urllib.parse import unquote, urlsplit
 
 import nbformat
 import pytest
+from bs4 import BeautifulSoup
 from conftest import NOTEBOOKS, ROOT
 
 sys.path.insert(0, str(ROOT / "_ext"))
 import editions
+import slides
 
 MAKE = ROOT / "tools" / "make.py"
 HTML = ROOT / "_build" / "html"
@@ -175,6 +179,81 @@ def read(table):
 def not_own(symbol):
     """Whether a function takes this name from outside (Python 3.11 takes one named top for a module)."""
     return symbol.is_global() and not symbol.is_local()
+
+
+# ---------------------------------------------------------------- exercises, course plan, slides
+
+CHAPTERS = slides.chapters(ROOT)
+COURSE = (ROOT / "book" / "course.md").read_text(encoding="utf-8")
+DECKS = sorted(CHAPTERS)
+RAW = re.compile(
+    r"\{(?:eq|ref|numref|doc|cite(?::\w+)?|prf:ref|glue(?::\w+)?)\}|:::|^```|\$[^$\s][^$]*\$"
+)
+
+each_deck = pytest.mark.parametrize("deck", DECKS)
+
+
+def test_every_chapter_and_every_notebook_is_in_the_course_plan():
+    pages = {page for pages in CHAPTERS.values() for page in pages}
+    planned = set(re.findall(r"\{doc\}`(?:\.\./)?([\w/]+)`", COURSE))
+    named = {page if page.startswith("notebooks/") else page.partition("/")[2] for page in pages}
+    assert named <= planned
+    assert all((ROOT / f"book/{page}.md").exists() for page in planned if "/" not in page)
+
+
+def articles(deck):
+    """The slides of a deck."""
+    text = (HTML / "slides" / f"{deck}.html").read_text(encoding="utf-8")
+    return BeautifulSoup(text, "html.parser").select("section.slide")
+
+
+def test_there_is_a_deck_for_each_chapter_and_no_other():
+    assert sorted(path.stem for path in (HTML / "slides").glob("*.html")) == DECKS
+
+
+@each_deck
+def test_a_deck_shows_its_pages(deck):
+    kinds = [section["class"][1] for section in articles(deck)]
+    assert kinds.count("title") == len(CHAPTERS[deck])
+    assert "figure" in kinds and "claims" in kinds
+    assert deck.startswith("0") or {"statement", "take-away", "exercises"} <= set(kinds)
+
+
+@each_deck
+def test_a_deck_holds_no_markup_and_no_solution(deck):
+    for section in articles(deck):
+        assert section.h2.get_text().strip()
+        assert section.select_one(".body").get_text().strip()
+        assert not section.select(".solution, .headerlink, .problematic, [id^=sol-]")
+        for element in section.select(".math, pre, code"):
+            element.decompose()
+        assert not RAW.search(section.get_text()), section.h2
+
+
+@each_deck
+def test_links_and_images_of_a_deck_lead_somewhere(deck):
+    found = [tag for section in articles(deck) for tag in section.select("a[href], img[src]")]
+    for tag in found:
+        link = tag.get("href") or tag["src"]
+        if urlsplit(link).scheme:
+            continue
+        path = (HTML / "slides" / unquote(urlsplit(link).path)).resolve()
+        assert path.is_file(), link
+        assert tag.name == "a" or len(tag["alt"]) > 20
+        anchor = unquote(urlsplit(link).fragment)
+        assert not anchor or anchor in anchors(path), link
+
+
+@cache
+def anchors(path):
+    """All targets in a page."""
+    return set(re.findall(r'\bid="([^"]+)"', path.read_text(encoding="utf-8")))
+
+
+def test_the_course_plan_leads_to_every_deck():
+    page = BeautifulSoup((HTML / "book/course.html").read_text(encoding="utf-8"), "html.parser")
+    links = {link["href"] for link in page.select("article a[href]")}
+    assert {f"../slides/{deck}.html" for deck in DECKS} <= links
 
 
 # ---------------------------------------------------------------- on a toy book
