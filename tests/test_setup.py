@@ -1,6 +1,7 @@
 """The files that set the book up agree with each other."""
 
 import ast
+import os
 import re
 import shutil
 import subprocess
@@ -146,20 +147,43 @@ def test_version_is_that_of_the_package(project):
     assert helpers.__version__ == project["version"]
 
 
-def test_a_wheel_has_the_package_and_the_data(root, tmp_path):
-    """Where the book runs without a clone, the shipped data come with the package."""
-    copy = tmp_path / "copy"
-    for name in ("src", "data"):  # a build leaves folders behind
+@pytest.fixture(scope="module")
+def wheel(root, tmp_path_factory):
+    """The package as pip builds it from a clone."""
+    folder = tmp_path_factory.mktemp("wheel")
+    copy = folder / "copy"
+    for name in ("src", "data", "results"):  # a build leaves folders behind
         shutil.copytree(root / name, copy / name, ignore=shutil.ignore_patterns("*.egg-info"))
     for name in ("pyproject.toml", "README.md", "LICENSE", "LICENSE-TEXT"):
         shutil.copy(root / name, copy)
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    built = subprocess.run(
-        [*pip, "-w", tmp_path, copy], capture_output=True, text=True, check=False
-    )
+    built = subprocess.run([*pip, "-w", folder, copy], capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
-    (wheel,) = tmp_path.glob("*.whl")
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+def test_a_wheel_has_the_package_the_data_and_the_results(root, wheel):
+    """Where the book runs without a clone, what notebooks read comes with the package."""
     inside = set(zipfile.ZipFile(wheel).namelist())
     assert {f"helpers/{path.name}" for path in (root / "src" / "helpers").glob("*.py")} <= inside
-    data = {f"helpers/data/{path.name}" for path in (root / "data").glob("*.npz")}
-    assert data and data <= inside
+    for folder, ending in (("data", "npz"), ("results", "json")):
+        files = {f"helpers/{folder}/{path.name}" for path in (root / folder).glob(f"*.{ending}")}
+        assert files and files <= inside
+
+
+def test_an_installed_package_finds_data_and_results(root, wheel, tmp_path):
+    site = tmp_path / "site"
+    zipfile.ZipFile(wheel).extractall(site)
+    code = (
+        "from helpers import datasets, sweeps; assert datasets.load('mnist').X.shape == (784, 10000);"
+        "print(sweeps.RESULTS, *sorted(path.name for path in sweeps.RESULTS.glob('*.json')))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(site)}
+    call = [sys.executable, "-c", code]
+    settings = {"cwd": tmp_path, "env": environment, "text": True, "capture_output": True}
+    done = subprocess.run(call, check=False, **settings)
+    assert done.returncode == 0, done.stderr
+    where, *names = done.stdout.split()
+    assert where == str(site / "helpers" / "results")
+    assert names == sorted(path.name for path in (root / "results").glob("*.json"))

@@ -268,23 +268,51 @@ def make_test(book: Book) -> None:
 
 
 def make_pdf(book: Book) -> None:
-    """Print the book into one PDF by way of xelatex; nothing changed, nothing done."""
+    """Print the book into one PDF by way of xelatex, and put it beside the pages."""
     make_book(book)
     start = time.monotonic()
     folder = book.build / "pdf"
     stamp, wanted = folder / ".stamp", digest(book.root, SOURCES)
-    if stamp.exists() and stamp.read_text() == wanted and any(folder.glob("*.pdf")):
-        print(f"Nothing has changed since the last PDF. It is at\n  {next(folder.glob('*.pdf'))}")
-        return
-    stamp.unlink(missing_ok=True)
-    if run([str(book.python), str(TOOLS / "system.py"), "tex"], book):
-        raise SystemExit(1)  # system.py has said what to install
-    print("Printing the book (a few minutes) ...", flush=True)
-    code, output = run_quietly([str(book.python), str(TOOLS / "pdf.py"), str(book.root)], book)
-    if code:
-        raise Stop(f"the PDF was not made: {output.strip() or code} (logs: _build/latex)")
-    stamp.write_text(wanted)
-    print(f"{output.strip()} ({time.monotonic() - start:.0f} s)", flush=True)
+    made = folder / "implicit-meets-explicit.pdf"
+    if not (made.exists() and stamp.exists() and stamp.read_text() == wanted):
+        stamp.unlink(missing_ok=True)
+        if run([str(book.python), str(TOOLS / "system.py"), "tex"], book):
+            raise SystemExit(1)  # system.py has said what to install
+        print("Printing the book (a few minutes) ...", flush=True)
+        command = [str(book.python), str(TOOLS / "pdf.py"), str(book.root), str(made)]
+        code, output = run_quietly(command, book)
+        if code:
+            raise Stop(f"the PDF was not made: {output.strip() or code} (logs: _build/latex)")
+        stamp.write_text(wanted)
+    shutil.copyfile(made, book.page.parent / made.name)
+    print(f"The PDF is ready ({time.monotonic() - start:.0f} s):\n  {made}", flush=True)
+
+
+def publish_notebooks(book: Book) -> None:
+    """Copies of the notebooks for Colab and Binder; BOOK_REPOSITORY and BOOK_BRANCH say where from."""
+    make_environment(book)
+    command = [str(book.python), str(TOOLS / "published.py"), "notebooks", str(book.root)]
+    if run(command, book):
+        raise SystemExit(1)  # published.py has said why
+
+
+def open_lab(book: Book) -> None:
+    """Open the notebooks in JupyterLab until Ctrl-C, installing it where it is missing."""
+    make_environment(book)
+    has_lab = [str(book.python), "-c", "import jupyterlab"]
+    if run_quietly(has_lab, book)[0]:
+        if not book.own_environment:
+            raise Stop("JupyterLab is missing: install it with `python -m pip install '.[lab]'`")
+        print("Installing JupyterLab into .venv (once) ...", flush=True)
+        pip = [str(book.python), "-m", "pip", "install", "--quiet", "--no-input"]
+        pip += ["--disable-pip-version-check", "--constraint", "constraints.txt"]
+        run_pip([*pip, "--editable", ".[lab]"], book)
+    print("JupyterLab opens in the browser; Ctrl-C ends it.", flush=True)
+    is_root = hasattr(os, "geteuid") and os.geteuid() == 0
+    options = ["--allow-root"] if is_root else []  # in a container; Jupyter asks for the word
+    command = [str(book.python), "-m", "jupyterlab", *options, "notebooks"]
+    with contextlib.suppress(KeyboardInterrupt):
+        run(command, book, HELPERS_PROGRESS="1")
 
 
 def save_notebooks(book: Book) -> None:
@@ -449,6 +477,8 @@ COMMANDS = {
     "book": make_book,
     "test": make_test,
     "pdf": make_pdf,
+    "published": publish_notebooks,
+    "lab": open_lab,
     "serve": serve,
     "clean": clean,
     "notebooks": save_notebooks,

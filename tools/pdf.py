@@ -1,6 +1,6 @@
 """Print the book: one PDF from the same sources and executed notebooks as the site, by Sphinx and xelatex.
 
-``tools/make.py`` runs it in the environment of the book, as ``pdf.py ROOT``, when the notebooks are executed and TeX
+``tools/make.py`` runs it in the environment of the book, as ``pdf.py ROOT TARGET``, when the notebooks are executed and TeX
 is there. What LaTeX lacks or cuts (a glyph, a reference, a line out of the page) is an error that names the page.
 """
 
@@ -23,7 +23,6 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 STYLE = Path(__file__).parent / "latex"
-NAME = "implicit-meets-explicit.pdf"
 BOUND = 10.0  # points that a line may stick out: the margin has 60
 ELEMENTS = {
     "papersize": "a4paper",
@@ -151,18 +150,8 @@ def place(lines: list[str], what: str) -> str:
     return f"line {number} of book.tex"
 
 
-def publish(root: Path, made: Path) -> Path:
-    """Put the PDF where readers look for it, and beside the pages if they are built."""
-    target = root / "_build" / "pdf" / NAME
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(made, target)
-    if (root / "_build" / "html" / "index.html").exists():
-        shutil.copyfile(made, root / "_build" / "html" / NAME)
-    return target
-
-
-def main(root: Path) -> int:
-    """Write, typeset, check, publish."""
+def main(root: Path, target: Path) -> int:
+    """Write, typeset, check, and put the PDF where it is wanted."""
     try:
         source = write_latex(root, root / "_build" / "latex")
         made = typeset(source)
@@ -171,9 +160,10 @@ def main(root: Path) -> int:
     except PrintError as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"The PDF is ready:\n  {publish(root, made)}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(made, target)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]).resolve()))
+    sys.exit(main(Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()))

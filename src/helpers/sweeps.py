@@ -26,7 +26,10 @@ from threadpoolctl import threadpool_limits
 from helpers.files import whole
 from helpers.progress import track
 
-RESULTS = Path(__file__).resolve().parents[2] / "results"
+CLONE = Path(__file__).resolve().parents[2]
+RESULTS = (
+    CLONE / "results" if (CLONE / "pyproject.toml").exists() else Path(__file__).parent / "results"
+)
 Values = dict[str, float]
 
 
