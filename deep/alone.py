@@ -1,7 +1,7 @@
 """Execute every notebook alone, from the root of the book: ``python deep/alone.py``.
 
 It works on a copy that it may not write, with a home and a folder for temporary files of its own. Counted are notebooks
-over their budget, files left behind, and cells that take more than two seconds without a progress bar. The counts
+over their budget, files left behind, and cells that take more than two seconds and show no progress. The counts
 go to ``results/deep/alone.json``.
 """
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
 import execute
 
-BAR = re.compile(r"\d+%\|")
+SHOWN = re.compile(r"\d+%\||running for \d+ s")  # a bar, or the clock of a cell
 LONG = 2.0  # seconds that nobody should wait without being told
 OF_TOOLS = {
     "IPYTHONDIR": "ipython",  # the history of the shell
@@ -77,10 +77,10 @@ def long_cells(run: execute.Run) -> list[int]:
 
 
 def silent_cells(run: execute.Run) -> list[int]:
-    """Those among them that showed no progress bar."""
+    """Those among them that showed neither a progress bar nor a clock."""
     cells = [cell for cell in run.notebook.cells if cell.cell_type == "code"]
     texts = ["".join(out.get("text", "") for out in cell.outputs) for cell in cells]
-    return [number for number in long_cells(run) if not BAR.search(texts[number - 1])]
+    return [number for number in long_cells(run) if not SHOWN.search(texts[number - 1])]
 
 
 def row(name: str, found: list[str], bound: int | None, of: str) -> dict[str, Any]:
@@ -99,9 +99,7 @@ def rows(visits: list[Visit]) -> list[dict[str, Any]]:
     return [
         row("notebooks that fail or are over their budget, from the root", failed, 0, of),
         row("files left behind", left, 0, of),
-        row(
-            "cells longer than two seconds without a progress bar", silent, 0, f"{long} such cells"
-        ),
+        row("cells longer than two seconds that show no progress", silent, 0, f"{long} such cells"),
     ]
 
 
