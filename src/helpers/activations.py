@@ -6,6 +6,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -77,11 +78,13 @@ class Activation:
 
     def curvature(self, s: ArrayLike) -> Array:
         r""":math:`E[\varphi''(u)] = E[(\xi^2-1)\varphi(\sqrt s\,\xi)]/s` (Stein, twice)."""
-        return self._moment(lambda value, xi: (xi**2 - 1) * value, s) / np.asarray(s)
+        mean = self._moment(lambda value, xi: (xi**2 - 1) * value, s)
+        return mean / np.asarray(s, np.float64)
 
     def square_curvature(self, s: ArrayLike) -> Array:
         r""":math:`E[(\varphi^2)''(u)] = E[(\xi^2-1)\varphi^2(\sqrt s\,\xi)]/s` (Stein, twice)."""
-        return self._moment(lambda value, xi: (xi**2 - 1) * value**2, s) / np.asarray(s)
+        mean = self._moment(lambda value, xi: (xi**2 - 1) * value**2, s)
+        return mean / np.asarray(s, np.float64)
 
     def slope_second_moment(self, s: ArrayLike) -> Array:
         r""":math:`E[\varphi'(u)^2]`; infinite where the function jumps."""
@@ -119,12 +122,13 @@ class Activation:
                 fine = fineness(function, variances, self.kinks, far, self.name)
             nodes, weights = rule(variances, self.kinks, far=far, fine=fine)
             values = function(np.sqrt(variances)[:, None] * nodes)
-            return (weights * integrand(values, nodes)).sum(axis=1)
+            means: Array = (weights * integrand(values, nodes)).sum(axis=1)
+            return means
 
         return in_variance(expectation, s.ravel()).reshape(s.shape)
 
 
-def get(name: str | Function, **parameters: float) -> Activation:
+def get(name: str | Function, **parameters: Any) -> Activation:
     """The activation of a name, or one made from a callable.
 
     Parameters
@@ -167,7 +171,7 @@ def get(name: str | Function, **parameters: float) -> Activation:
 
 
 def _filled(
-    maker: Callable[..., Activation], parameters: dict[str, float]
+    maker: Callable[..., Activation], parameters: dict[str, Any]
 ) -> tuple[tuple[str, float | tuple[float, ...]], ...]:
     """The parameters of a named activation with its defaults, as plain numbers and tuples of them."""
     bound = inspect.signature(maker).bind(**parameters)
@@ -274,39 +278,45 @@ class _Expansion(Activation):
     def _coefficients(self, s: ArrayLike) -> tuple[Array, Array]:
         """c_0 ... c_N and a last zero, at variances of any shape."""
         s = _variance(s, "s")
-        rows = self.family.expansion(s.ravel())  # type: ignore[attr-defined]
+        rows = self.family.prepare(s.ravel())
         rows[0] -= self.shift
         return np.concatenate([rows, np.zeros((2, s.size))]).reshape(-1, *s.shape), s
 
     def mean(self, s: ArrayLike) -> Array:
-        return self._coefficients(s)[0][0]
+        constant: Array = self._coefficients(s)[0][0]
+        return constant
 
     def second_moment(self, s: ArrayLike) -> Array:
-        return (self._coefficients(s)[0] ** 2).sum(axis=0)
+        squares: Array = (self._coefficients(s)[0] ** 2).sum(axis=0)
+        return squares
 
     def slope(self, s: ArrayLike) -> Array:
         c, s = self._coefficients(s)
-        return c[1] / np.sqrt(s)
+        slope: Array = c[1] / np.sqrt(s)
+        return slope
 
     def curvature(self, s: ArrayLike) -> Array:
         c, s = self._coefficients(s)
-        return np.sqrt(2) * c[2] / s
+        curvature: Array = np.sqrt(2) * c[2] / s
+        return curvature
 
     def square_curvature(self, s: ArrayLike) -> Array:
         r"""By :math:`\xi h_k = \sqrt{k+1}\,h_{k+1} + \sqrt k\,h_{k-1}`."""
         c, s = self._coefficients(s)
         k = _orders(c)
         neighbors = (np.sqrt(k * (k + 1))[1:-1] * c[:-2] * c[2:]).sum(axis=0)
-        return 2 * ((k * c**2).sum(axis=0) + neighbors) / s
+        curvature: Array = 2 * ((k * c**2).sum(axis=0) + neighbors) / s
+        return curvature
 
     def slope_second_moment(self, s: ArrayLike) -> Array:
         c, s = self._coefficients(s)
-        return (_orders(c) * c**2).sum(axis=0) / s
+        squares: Array = (_orders(c) * c**2).sum(axis=0) / s
+        return squares
 
 
 def _orders(c: Array) -> Array:
     """0, 1, 2, ... along the first axis of coefficients."""
-    return np.arange(len(c)).reshape(-1, *[1] * (c.ndim - 1))
+    return np.arange(float(len(c))).reshape(-1, *[1] * (c.ndim - 1))
 
 
 def _polynomial(coefficients: ArrayLike = (0.0, 1.0, 0.0, 1.0)) -> Activation:
@@ -326,7 +336,8 @@ def _hermite(coefficients: ArrayLike = (0.0, 1.0)) -> Activation:
     monic = weights / _root_factorials(weights)  # h_k = He_k / sqrt(k!)
 
     def function(x: Array) -> Array:
-        return sum(w * eval_hermitenorm(k, x) for k, w in enumerate(monic))
+        value: Array = sum(w * eval_hermitenorm(k, x) for k, w in enumerate(monic))
+        return value
 
     def slope(x: Array) -> Array:
         return sum((k * w * eval_hermitenorm(k - 1, x) for k, w in enumerate(monic) if k), 0 * x)
@@ -335,7 +346,7 @@ def _hermite(coefficients: ArrayLike = (0.0, 1.0)) -> Activation:
 
 
 def _gaussian_density(x: Array) -> Array:
-    return np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
+    return np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
 
 
 def _swish() -> Activation:
@@ -507,7 +518,8 @@ def _kinks(function: Function, name: str) -> Array:
     # the kink is where the two tangents meet
     gap = value_left + slope_left * (middle - left) - value_right - slope_right * (middle - right)
     found = (middle + gap / np.where(bent, slope_right - slope_left, 1.0))[bent]
-    return found[np.diff(found, prepend=-np.inf) > 1e-5]
+    apart: Array = found[np.diff(found, prepend=-np.inf) > 1e-5]
+    return apart
 
 
 def _bends_at_zero(function: Function) -> bool:
@@ -515,9 +527,9 @@ def _bends_at_zero(function: Function) -> bool:
     for order in (2, 3):
         jumps, sizes = [], []
         for h in (2e-3, 5e-4):
-            steps = h * np.arange(order + 1)
-            right = np.diff(function(steps), n=order)[0] / h**order
-            left = (-1) ** order * np.diff(function(-steps), n=order)[0] / h**order
+            steps = h * np.arange(order + 1.0)
+            right = float(np.diff(function(steps), n=order)[0]) / h**order
+            left = (-1) ** order * float(np.diff(function(-steps), n=order)[0]) / h**order
             jumps.append(abs(right - left))
             sizes.append(1.0 + abs(right) + abs(left))
         # a smooth function's differences approach each other with the step
@@ -533,7 +545,8 @@ def _central_difference(function: Function, kinks: Array) -> Function:
         room = np.abs(np.asarray(x)[..., None] - kinks).min(axis=-1, initial=np.inf)
         h = np.clip(room / 20, 1e-14, 3e-3)
         rises = [function(x + k * h) - function(x - k * h) for k in (1, 2, 3)]
-        return (45 * rises[0] - 9 * rises[1] + rises[2]) / (60 * h)
+        central: Array = (45 * rises[0] - 9 * rises[1] + rises[2]) / (60 * h)
+        return central
 
     return slope
 

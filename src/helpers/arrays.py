@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from helpers.checks import as_data
 
@@ -26,7 +26,7 @@ def namespace(array: object) -> ModuleType:
     return sys.modules["torch"] if is_tensor(array) else np
 
 
-def as_matrix(X: ArrayLike, dtype: object = None) -> Matrix:
+def as_matrix(X: Matrix, dtype: object = None) -> Matrix:
     """Data (p, n) in the precision asked for, an array or a tensor as it was given.
 
     Parameters
@@ -55,7 +55,7 @@ def _dtype_name(dtype: object) -> str:
     name = str(dtype).removeprefix("torch.")
     if name not in DTYPES:
         try:
-            name = np.dtype(dtype).name  # type: ignore[call-overload]
+            name = np.dtype(dtype).name  # type: ignore[call-overload]  # whatever was given
         except TypeError:
             pass
     if name not in DTYPES:

@@ -249,11 +249,11 @@ def _ends(wanted: _Wanted, start: Array) -> list[Array]:
 
 def _as_network(wanted: _Wanted, x: Array, tau0: float, diagonal: float) -> ImplicitNetwork | None:
     r"""The DEQ with :math:`\sigma_b^2 = 1 - \sigma_a^2` whose kernel has this diagonal; None if it has no stable fixed point nearby."""
-    layer, share = wanted.family.layer(x[:-1]), float(x[-1])
+    steepness, share = float(wanted.family.layer(x[:-1]).steepness), float(x[-1])
     gamma2 = diagonal
     if wanted.kernel == "ntk":
         both = float(wanted.trained == "all")
-        gamma2 *= (1 - share * layer.steepness) / (1 + both * (1 - share) * layer.steepness)
+        gamma2 *= (1 - share * steepness) / (1 + both * (1 - share) * steepness)
     # share = sigma_a^2 gamma^2 / (sigma_a^2 gamma^2 + (1 - sigma_a^2) tau_0^2)
     sigma_a2 = share * tau0**2 / (gamma2 * (1 - share) + share * tau0**2)
     tau = np.sqrt(sigma_a2 * gamma2 + (1 - sigma_a2) * tau0**2)

@@ -11,6 +11,7 @@ with :math:`\tilde C_a = d_a^2 C_a`, the covariance of a class times its squared
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from helpers.errors import ConvergenceError
 
 Array = NDArray[np.float64]
 Complex = NDArray[np.complex128]
+Numbers = NDArray[Any]  # real on the real axis, complex above it
 SIZE = 2048  # eigenvalues of all classes up to which every solution is found from scratch
 
 
@@ -36,7 +38,7 @@ class Commuting:
     accepted = 1e-8  # and one that is taken for a solution
     dear = False
 
-    def __call__(self, w: NDArray, slopes: str = "exact") -> tuple[NDArray, NDArray]:
+    def __call__(self, w: Numbers, slopes: str = "exact") -> tuple[Numbers, Numbers]:
         r""":math:`\frac1p\operatorname{tr}\tilde C_a\bar P`, (N, K), and
         :math:`\frac1p\operatorname{tr}\tilde C_a\bar P\tilde C_b\bar P`, (N, K, K), at weights w (N, K)."""
         parts = [
@@ -46,7 +48,7 @@ class Commuting:
         first, second = (np.concatenate(part) for part in zip(*parts))
         return first, second
 
-    def _some(self, w: NDArray) -> tuple[NDArray, NDArray]:
+    def _some(self, w: Numbers) -> tuple[Numbers, Numbers]:
         P = 1 / (1 + w @ self.values)
         traces = (P * self.weights) @ self.values.T
         squares = (P**2 * self.weights)[:, None, :] * self.values
@@ -75,13 +77,13 @@ class Full:
     accepted = 1e-6
     dear = True
 
-    def __call__(self, w: NDArray, slopes: str = "near") -> tuple[NDArray, NDArray]:
+    def __call__(self, w: Numbers, slopes: str = "near") -> tuple[Numbers, Numbers]:
         """As :class:`Commuting`; the second traces are "exact" (on the real axis), to leading order
         ("near"), or left at zero ("none")."""
         found = [self._one(row, slopes) for row in w]
         return np.stack([f for f, _ in found]), np.stack([s for _, s in found])
 
-    def _one(self, w: NDArray, slopes: str) -> tuple[NDArray, NDArray]:
+    def _one(self, w: Numbers, slopes: str) -> tuple[Numbers, Numbers]:
         K, p, _ = self.matrices.shape
         flat = self.matrices.reshape(K, -1)
         P = _inverse(_combine(w, flat).reshape(p, p) + np.eye(p))
@@ -100,26 +102,29 @@ class Full:
         return Commuting(diagonals, np.full(p, 1 / p)).coarse()
 
 
-def _inverse(A: NDArray) -> NDArray:
+def _inverse(A: Numbers) -> Numbers:
     """Inverse of a symmetric matrix, by Cholesky's factors where it has them."""
     if not np.iscomplexobj(A):
         factor, failed = dpotrf(A, lower=1)
         if not failed:
             half = np.tril(dpotri(factor, lower=1)[0])
-            return half + np.tril(half, -1).T
+            whole: Array = half + np.tril(half, -1).T
+            return whole
     return np.linalg.inv(A)
 
 
-def _combine(w: NDArray, flat: Array) -> NDArray:
+def _combine(w: Numbers, flat: Array) -> Numbers:
     """w @ flat without a complex copy of the real matrix."""
     row = w.real @ flat
     return row + 1j * (w.imag @ flat) if np.iscomplexobj(w) else row
 
 
-def _products(outer: NDArray, flat: Array) -> NDArray:
+def _products(outer: Numbers, flat: Array) -> Numbers:
     """Sums over entries of C_a, C_b and ``outer``, (K, K)."""
-    products = (flat * outer.real) @ flat.T
-    return products + 1j * ((flat * outer.imag) @ flat.T) if np.iscomplexobj(outer) else products
+    products: Numbers = (flat * outer.real) @ flat.T
+    if np.iscomplexobj(outer):
+        products = products + 1j * ((flat * outer.imag) @ flat.T)
+    return products
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +139,7 @@ class Equations:
         """The same with traces that are cheap, for first guesses."""
         return Equations(self.traces.coarse(), self.ratios, self.places)
 
-    def residual(self, m: NDArray, z: NDArray, slopes: str = "near") -> tuple[NDArray, NDArray]:
+    def residual(self, m: Numbers, z: Numbers, slopes: str = "near") -> tuple[Numbers, Numbers]:
         """Dimensionless residual (N, K), zero at a solution, and its Jacobian in m (N, K, K)."""
         first, second = self.traces(self.ratios * m, slopes)
         inverse = self.places - z[:, None] + first
@@ -144,8 +149,8 @@ class Equations:
         return m * inverse - 1, jacobian
 
     def newton(
-        self, m: NDArray, z: NDArray, steps: int = 30, tolerance: float = 0.0
-    ) -> tuple[NDArray, Array]:
+        self, m: Numbers, z: Numbers, steps: int = 30, tolerance: float = 0.0
+    ) -> tuple[Numbers, Array]:
         """Newton's method for a batch of z (N,) from m (N, K): solutions and their residuals (N,)."""
         tolerance = tolerance or self.traces.tolerance
         m, error = m.copy(), np.full(len(z), np.inf)
@@ -182,7 +187,7 @@ class Equations:
         symmetric = root[:, None] * second * root
         return 1.0 - float(eigvalsh((symmetric + symmetric.T) / 2)[-1])
 
-    def outside(self, m: NDArray, z: Array) -> tuple[Array, NDArray]:
+    def outside(self, m: Numbers, z: Array) -> tuple[NDArray[np.bool_], Array]:
         """Which z (N,) a stable real solution puts outside the bulk, and the solutions, from guesses m."""
         real, error = self.newton(np.ascontiguousarray(m.real), z)
         stable = error < self.traces.accepted
@@ -192,12 +197,12 @@ class Equations:
 
     def from_above(self, z: Array, depth: float, steps: int = 12) -> Complex:
         """Solutions just above real z (N,): from far above the axis, where iteration contracts, inward."""
-        point = z + 1j * depth
-        m = 1 / (self.places - point[:, None])
+        point: Complex = np.asarray(z + 1j * depth)
+        m: Complex = 1 / (self.places - point[:, None])
         for _ in range(8):
             m = 1 / (self.places - point[:, None] + self.traces(self.ratios * m)[0])
         for height in depth * 4.0 ** -np.arange(1, steps + 1):
-            point = z + 1j * height
+            point = np.asarray(z + 1j * height)
             better, error = self.newton(m, point, 6, 1e-6)
             good = (error < 1e-3) & (better.imag > 0).all(axis=1)
             better[~good] = self._damped(m[~good], point[~good])
@@ -211,12 +216,13 @@ class Equations:
         return self.newton(m, z)[0]
 
 
-def _solve(jacobian: NDArray, r: NDArray) -> NDArray:
+def _solve(jacobian: Numbers, r: Numbers) -> Numbers:
     """Batched linear solve; rows of a singular matrix come out as they went in."""
     try:
         return np.linalg.solve(jacobian, r[:, :, None])[:, :, 0]
     except np.linalg.LinAlgError:
-        return (np.linalg.pinv(jacobian) @ r[:, :, None])[:, :, 0]
+        least: Numbers = np.linalg.pinv(jacobian) @ r[:, :, None]
+        return least[:, :, 0]
 
 
 def edge(equations: Equations, z: float, m: Array, side: int, reach: float) -> tuple[float, Array]:

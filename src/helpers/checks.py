@@ -5,12 +5,15 @@ from __future__ import annotations
 import numbers
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+Labels = NDArray[np.int64]
 
 __all__ = ["as_data", "as_labels", "as_real_array", "integer", "non_negative", "positive"]
 
 
-def as_real_array(values: ArrayLike, name: str) -> np.ndarray:
+def as_real_array(values: ArrayLike, name: str) -> Array:
     """Array of finite real numbers, as float64.
 
     Parameters
@@ -40,7 +43,7 @@ def as_real_array(values: ArrayLike, name: str) -> np.ndarray:
     return array
 
 
-def as_data(X: ArrayLike, name: str = "X") -> np.ndarray:
+def as_data(X: ArrayLike, name: str = "X") -> Array:
     """Data matrix as a float64 array of shape (p, n), one column a sample.
 
     Parameters
@@ -69,7 +72,7 @@ def as_data(X: ArrayLike, name: str = "X") -> np.ndarray:
 
 def as_labels(
     labels: ArrayLike, n: int, name: str = "labels", classes: int | None = None
-) -> np.ndarray:
+) -> Labels:
     """Class labels as an int64 array of shape (n,) that uses every integer 0, ..., K-1.
 
     Parameters
@@ -106,7 +109,7 @@ def as_labels(
     return array.astype(np.int64, copy=False)
 
 
-def _integer_vector(labels: ArrayLike, n: int, name: str) -> np.ndarray:
+def _integer_vector(labels: ArrayLike, n: int, name: str) -> Labels:
     """A vector of `n` >= 1 integers, of whatever integer type."""
     try:
         array = np.asarray(labels)
@@ -139,7 +142,7 @@ def non_negative(value: float, name: str) -> float:
     return value
 
 
-def integer(value: int, name: str, minimum: int = 0) -> int:
+def integer(value: object, name: str, minimum: int = 0) -> int:
     """An integer of at least `minimum`, as int; TypeError or ValueError otherwise."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be an integer; it is {value!r}")

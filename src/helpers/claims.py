@@ -29,18 +29,19 @@ class Claim:
     @property
     def holds(self) -> bool:
         """Whether the measured value keeps its bound; NaN and infinity never do."""
-        if not math.isfinite(self.measured):
-            return False
-        if self.sense == "in":
-            low, high = self.bound  # type: ignore[misc]
-            return bool(low <= self.measured <= high)
-        return bool(
-            self.measured <= self.bound if self.sense == "<=" else self.measured >= self.bound  # type: ignore[operator]
-        )
+        low, high = self.interval
+        return math.isfinite(self.measured) and low <= self.measured <= high
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The bound as an interval that the measured value must lie in."""
+        if isinstance(self.bound, tuple):
+            return self.bound
+        return (-math.inf, self.bound) if self.sense == "<=" else (self.bound, math.inf)
 
     def __str__(self) -> str:
-        if self.sense == "in":
-            relation = "in [{:.3g}, {:.3g}]".format(*self.bound)  # type: ignore[misc]
+        if isinstance(self.bound, tuple):
+            relation = "in [{:.3g}, {:.3g}]".format(*self.bound)
         else:
             relation = f"{self.sense} {self.bound:.3g}"
         verdict = "holds" if self.holds else "FAILS"
@@ -50,7 +51,7 @@ class Claim:
     @property
     def is_rounding(self) -> bool:
         """Whether only rounding is measured, whose digits differ from machine to machine."""
-        return self.sense == "<=" and 0 <= self.bound <= ROUNDING  # type: ignore[operator]
+        return self.sense == "<=" and 0 <= self.interval[1] <= ROUNDING
 
 
 def check(

@@ -307,10 +307,11 @@ def _shipped_folder() -> Path:
 
 def _load_full(name: str, split: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8], str]:
     folder = _named_folder()
-    for candidate in (f"{name}.npz", f"{name}_full.npz") if folder else ():
-        if (folder / candidate).exists():
-            images, labels = _read_npz(folder / candidate, split)
-            return images, labels, f"{split} (own split of {candidate})"
+    candidates = [folder / f"{name}.npz", folder / f"{name}_full.npz"] if folder else []
+    for candidate in candidates:
+        if candidate.exists():
+            images, labels = _read_npz(candidate, split)
+            return images, labels, f"{split} (own split of {candidate.name})"
     keys = (f"x_{split}", f"y_{split}")
     paths = [_find(folder, name, key) if folder else _fetch(name, key) for key in keys]
     images, labels = (_read_idx(path) for path in paths)
@@ -363,15 +364,14 @@ def _retrieve(place: str, file: str, expected: str, name: str, otherwise: str) -
     import pooch
 
     bar = track((), 1, f"fetching {file}")
-    bar.unit, bar.unit_scale = "B", True  # type: ignore[attr-defined]  # it counts bytes
+    bar.unit, bar.unit_scale = "B", True  # it counts bytes
     path = cache / name
     try:
         if path.exists() and pooch.file_hash(str(path)) == expected:
             return path
         cache.mkdir(parents=True, exist_ok=True)
-        with whole(
-            path
-        ) as fresh:  # a killed download leaves nothing that the next one does not remove
+        # a killed download leaves nothing that the next one does not remove
+        with whole(path) as fresh:
             pooch.retrieve(
                 place + file, "sha256:" + expected, fresh.name, fresh.parent, progressbar=bar
             )

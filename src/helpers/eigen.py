@@ -31,7 +31,8 @@ def eigenvalues(A: ArrayLike) -> Array:
     ValueError
         If ``A`` is not a symmetric matrix of finite numbers.
     """
-    return eigh(_symmetric(A), eigvals_only=True)
+    values: Array = eigh(_symmetric(A), eigvals_only=True)
+    return values
 
 
 def top_eigenpairs(A: ArrayLike | LinearOperator, k: int) -> tuple[Array, Array]:
@@ -63,7 +64,8 @@ def top_eigenpairs(A: ArrayLike | LinearOperator, k: int) -> tuple[Array, Array]
 def _oriented(vectors: Array) -> Array:
     """Columns with the sign that makes their largest entry positive."""
     peaks = vectors[np.abs(vectors).argmax(axis=0), np.arange(vectors.shape[1])]
-    return vectors * np.sign(peaks)
+    signs: Array = np.sign(peaks)
+    return vectors * signs
 
 
 def block_eigenpairs(
@@ -148,7 +150,7 @@ def _lanczos(A: Array | LinearOperator, k: int, which: str) -> tuple[Array, Arra
     """ARPACK from a fixed start, so that two runs agree."""
     start = np.random.default_rng(0).standard_normal(A.shape[0])
     try:
-        return eigsh(A, k, which=which, v0=start, tol=1e-10)
+        values, vectors = eigsh(A, k, which=which, v0=start, tol=1e-10)
     except ArpackNoConvergence as error:
         raise ConvergenceError(
             f"Lanczos found {len(error.eigenvalues)} of {k} eigenpairs", np.nan
@@ -158,6 +160,7 @@ def _lanczos(A: Array | LinearOperator, k: int, which: str) -> tuple[Array, Arra
         if (A @ start).any():
             raise
         return np.zeros(k), np.eye(A.shape[0], k)
+    return values, vectors
 
 
 def _symmetric(A: ArrayLike) -> Array:

@@ -178,7 +178,7 @@ def _require_centered(network: Network, phi: Activation, variance: float, second
         )
 
 
-class Equivalent(LinearOperator):
+class Equivalent(LinearOperator):  # type: ignore[misc]  # scipy has no types
     r"""The matrix :math:`D X^\top X D + U \Omega U^\top + \mathrm{diag}(d)`, known by its products.
 
     Parameters

@@ -181,7 +181,9 @@ def headline(table: Table, folder: Path = RESULTS) -> Path:
     twin = matching.match(network, tau0).network
     values = [spectra.eigenvalues(kernels.ck(one, sample.X)) for one in (network, twin)]
     figure, axes = plotting.panels(2)
-    plotting.spectra(axes[0], *values, spikes=2, labels=("ReLU-DEQ", "two layers, its twin"))
+    plotting.spectra(
+        axes[0], values[0], values[1], spikes=2, labels=("ReLU-DEQ", "two layers, its twin")
+    )
     curves = {"two layers, the twin": "twin", "two plain ReLU layers": "plain"}
     gaps = {name: table.of(key, activation="relu", kernel="ck")[0] for name, key in curves.items()}
     plotting.rate(axes[1], table.grid["p"], gaps)

@@ -221,7 +221,7 @@ def _explicit_module(
         raise TypeError(f"network must be an ExplicitNetwork or its module, got {network!r}")
     if p is None or m is None or seed is None:
         raise ValueError("p, m and seed must be given with a network: they draw its weights")
-    return finite.realize(network, p, m, seed)  # type: ignore[return-value]
+    return finite.realize(network, p, m, seed)  # type: ignore[return-value]  # explicit, as the network is
 
 
 def _readout(readout: bool | ArrayLike | Tensor | None, module: ExplicitModule) -> Tensor | None:
@@ -245,7 +245,7 @@ def _linear(inner: float, W: Tensor, scale: float, offset: float, bias: Tensor |
     constant = offset * W.sum(dim=1) if offset else None
     if bias is not None:
         constant = bias if constant is None else constant + bias
-    linear = nn.utils.skip_init(
+    linear: nn.Linear = nn.utils.skip_init(
         nn.Linear, W.shape[1], W.shape[0], constant is not None, device=W.device, dtype=W.dtype
     )
     with torch.no_grad():
@@ -314,7 +314,7 @@ def _smooth(activation: Activation) -> _Part | None:
     basis = {"polynomial": "monomial", "hermite": "hermite"}.get(activation.name)
     if basis is None:
         return None
-    constant, *others = dict(activation.parameters)["coefficients"]  # type: ignore[misc]
+    constant, *others = dict(activation.parameters)["coefficients"]  # type: ignore[misc]  # of a polynomial, a tuple
     return _Part(Polynomial((0.0, *others), basis), constant=constant)
 
 
@@ -393,16 +393,14 @@ def load(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> Ne
     content = Path(path).read_bytes()
     try:
         record, arrays = _parse(content)
-        network: Network | Module = _network(record)
+        network, module = _network(record), None
         if "module" in record:
-            network = _module(network, record["module"], arrays)
+            module = _module(network, record["module"], arrays)
         elif arrays:
             raise ValueError("it has weights, but no module that they belong to")
     except Exception as error:  # a damaged file may fail at any depth
         raise ValueError(f"{path} is not a network that export.save wrote: {error}") from error
-    return (
-        network if isinstance(network, (ImplicitNetwork, ExplicitNetwork)) else network.to(device)
-    )
+    return network if module is None else module.to(device)
 
 
 def _network_record(network: Network) -> dict[str, Any]:
@@ -459,14 +457,12 @@ def _module(network: Network, record: dict[str, Any], arrays: dict[str, np.ndarr
     return module
 
 
-def _shapes(
-    network: Network, p: int, m: int | list[int], bias: float
-) -> dict[str, tuple[int, ...]]:
+def _shapes(network: Network, p: int, m: Any, bias: float) -> dict[str, tuple[int, ...]]:
     """Of the parameters that a module has: looked at before anything of that size is drawn."""
     if isinstance(network, ImplicitNetwork):
-        return {"A": (m, m), "B": (m, p), "r": (m,)} | ({"b": (m,)} if bias else {})  # type: ignore[dict-item]
-    shapes: dict[str, tuple[int, ...]] = {"r": (m[-1],)}  # type: ignore[index]
-    for l, (width, below) in enumerate(zip(m, [p, *m])):  # type: ignore[arg-type, misc]
+        return {"A": (m, m), "B": (m, p), "r": (m,)} | ({"b": (m,)} if bias else {})
+    shapes: dict[str, tuple[int, ...]] = {"r": (m[-1],)}
+    for l, (width, below) in enumerate(zip(m, [p, *m])):
         shapes |= {f"W.{l}": (width, below)} | ({f"b.{l}": (width,)} if bias else {})
     return shapes
 

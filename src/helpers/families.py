@@ -221,7 +221,8 @@ def _linearization(k: int, size: int = 6) -> Array:
     nodes, weights = hermite_e.hermegauss(size + k)
     values = hermite_e.hermevander(nodes, max(size - 1, k))
     h = values[:, :size] / np.sqrt(factorial(np.arange(size)))
-    return np.einsum("n,ni,nj->ij", weights / np.sqrt(2 * np.pi) * values[:, k], h, h)
+    means: Array = np.einsum("n,ni,nj->ij", weights / np.sqrt(2 * np.pi) * values[:, k], h, h)
+    return means
 
 
 SECOND, FOURTH = _linearization(2), _linearization(4)
@@ -254,7 +255,7 @@ def _spaced(x: Array) -> Array:
 def _powers(q: Array, tau_in: float, tau_out: float) -> Array:
     """Monomial coefficients of tau_out * sum_k q_k h_k(x / tau_in), the constant left out."""
     weights = np.concatenate([[0.0], q / np.sqrt(q @ q)]) * tau_out
-    powers = hermite_e.herme2poly(weights / np.sqrt(factorial(np.arange(weights.size))))
+    powers: Array = hermite_e.herme2poly(weights / np.sqrt(factorial(np.arange(weights.size))))
     powers = powers / tau_in ** np.arange(powers.size)
     powers[0] = 0.0
     return powers

@@ -142,7 +142,7 @@ def leaky_roots(c: Coefficients, tau0: float) -> list[float]:
     kA2, kA3 = FOUR_K * a2 / a1, FOUR_K * a3 / (2 * a1)
 
     def equation(y: float) -> float:
-        return (y - 1) ** 2 * (y + 1) + kA2 - kA3 * y**2
+        return float((y - 1) ** 2 * (y + 1) + kA2 - kA3 * y**2)
 
     # (y^3 - y^2 - y + 1 + kA2)/y^2 is convex for y > 0: one minimum, a root on either side of it
     flat = np.roots([1.0, 0.0, 1.0, -2 * (1 + kA2)])

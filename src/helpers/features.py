@@ -64,7 +64,8 @@ class Extractor(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Features (k, q) of the images (k, channels, height, width)."""
-        return self.body(images)
+        features: Tensor = self.body(images)
+        return features
 
     @torch.no_grad()
     def accuracy(self, data: Dataset) -> float:
@@ -114,7 +115,8 @@ def train_extractor(
     if labels.max() == 0:
         raise ValueError("data must have at least two classes, all labels are 0")
     batch, step_size = integer(batch, "batch", 1), positive(step_size, "step_size")
-    seed, shape = integer(seed, "seed"), tuple(images.shape[1:])
+    seed, (channels, height, width) = integer(seed, "seed"), images.shape[1:]
+    shape = channels, height, width
     module = Extractor(shape, integer(dimension, "dimension", 1), int(labels.max()) + 1, seed)
     optimizer = torch.optim.Adam(module.parameters(), lr=step_size)
     rng, targets = np.random.default_rng([seed, 1]), torch.as_tensor(labels)
@@ -212,15 +214,15 @@ def extract(module: Callable[[Tensor], Tensor], images: Dataset | ArrayLike) -> 
 @torch.no_grad()
 def _batches(module: Callable[[Tensor], Tensor], images: Tensor) -> Iterator[Array]:
     """Checked features, batch by batch, each of shape (q, k)."""
-    was_training = isinstance(module, nn.Module) and module.training
+    resting = module if isinstance(module, nn.Module) and module.training else None
     try:
-        if was_training:
-            module.eval()
+        if resting:
+            resting.eval()
         for batch in images.split(BATCH):
             yield _checked(module, module(_like(module, batch)), len(batch))
     finally:
-        if was_training:
-            module.train()
+        if resting:
+            resting.train()
 
 
 def _like(module: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -88,7 +89,7 @@ def realize(
     if isinstance(network, ImplicitNetwork):
         if solver is not None and not isinstance(solver, Solver):
             raise TypeError(f"solver must be a Solver, got {solver!r}")
-        width = integer(m, "m", 1)  # type: ignore[arg-type]  # refuses a sequence
+        width = integer(m, "m", 1)  # refuses a sequence
         return ImplicitModule(network, draw, p, width, bias, solver or Solver())
     if isinstance(network, ExplicitNetwork):
         if solver is not None:
@@ -216,7 +217,8 @@ class ImplicitModule(_FiniteNetwork):
         ValueError, TypeError
             For data of another shape, or not finite.
         """
-        return _Equilibrium.apply(self.A, self._source(X), self)
+        equilibria: Tensor = _Equilibrium.apply(self.A, self._source(X), self)  # type: ignore[no-untyped-call]  # torch's
+        return equilibria
 
     @torch.no_grad()
     def solution(self, X: ArrayLike | Tensor) -> Solution:
@@ -255,24 +257,27 @@ class ImplicitModule(_FiniteNetwork):
 
     def _source(self, X: ArrayLike | Tensor) -> Tensor:
         """What the input adds to the preactivations."""
-        source = self.sigma_b * (self.B @ self._input(X))
+        source: Tensor = self.sigma_b * (self.B @ self._input(X))
         return source + self.bias * self.b[:, None] if self.bias else source
 
     def _solve(self, A: Tensor, source: Tensor) -> Solution:
         def step(h: Tensor, samples: Tensor) -> Tensor:
-            return self.function(self.sigma_a * (A @ h) + source[:, samples]) / self.m**0.5
+            after: Tensor = self.function(self.sigma_a * (A @ h) + source[:, samples]) / self.m**0.5
+            return after
 
         return self.solver(step, torch.zeros_like(source))
 
     def _slope(self, A: Tensor, h: Tensor, source: Tensor) -> Tensor:
         _require_no_jump(self.network.activation)
-        return _slope(self.function, self.sigma_a * (A @ h) + source) / self.m**0.5
+        slope: Tensor = _slope(self.function, self.sigma_a * (A @ h) + source) / self.m**0.5
+        return slope
 
     def _adjoint(self, A: Tensor, slope: Tensor, right: Tensor) -> Tensor:
         """Solution v of v = right + J^T v for every sample, by the module's solver."""
 
         def step(v: Tensor, samples: Tensor) -> Tensor:
-            return right[:, samples] + self.sigma_a * (A.T @ (slope[:, samples] * v))
+            after: Tensor = right[:, samples] + self.sigma_a * (A.T @ (slope[:, samples] * v))
+            return after
 
         return self.solver(step, torch.zeros_like(right)).state
 
@@ -281,7 +286,7 @@ class _Equilibrium(torch.autograd.Function):
     """The equilibrium as a function of A and of the source, with its implicit gradient."""
 
     @staticmethod
-    def forward(ctx, A: Tensor, source: Tensor, module: ImplicitModule) -> Tensor:  # type: ignore[no-untyped-def]
+    def forward(ctx: Any, A: Tensor, source: Tensor, module: ImplicitModule) -> Tensor:
         h = module._solve(A, source).state
         ctx.module = module
         ctx.save_for_backward(A, source, h)
@@ -289,7 +294,7 @@ class _Equilibrium(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, Tensor, None]:  # type: ignore[no-untyped-def]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, None]:
         A, source, h = ctx.saved_tensors
         slope = ctx.module._slope(A, h, source)
         w = slope * ctx.module._adjoint(A, slope, gradient)

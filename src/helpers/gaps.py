@@ -13,6 +13,7 @@ from scipy.linalg import solve, subspace_angles
 from scipy.optimize import minimize_scalar
 
 from helpers import datasets, kernels, matching, mixtures, networks, spectra
+from helpers.arrays import as_numpy
 from helpers.networks import ExplicitNetwork, ImplicitNetwork
 
 Array = NDArray[np.float64]
@@ -112,7 +113,9 @@ def _twin(
 
 
 def _kernel(network: networks.ImplicitNetwork | ExplicitNetwork, X: Array, kernel: str) -> Array:
-    return kernels.ck(network, X) if kernel == "ck" else kernels.ntk(network, X, trained=kernel)
+    if kernel == "ck":
+        return as_numpy(kernels.ck(network, X))
+    return as_numpy(kernels.ntk(network, X, trained=kernel))
 
 
 def digit_gaps(data: str, activation: str, explicit: str, n: int = 5000) -> Values:
@@ -184,4 +187,6 @@ def _decisions(
     system = A[np.ix_(train, train)]
     system.flat[:: len(train) + 1] += RIDGE * np.diag(A).mean()
     weights = solve(system, Y, assume_a="pos", overwrite_a=True)
-    return np.argmax(A[np.ix_(test, train)] @ weights, axis=1)
+    outputs: Array = A[np.ix_(test, train)] @ weights
+    classes: NDArray[np.int64] = outputs.argmax(axis=1)
+    return classes

@@ -48,7 +48,7 @@ def diagonal(network: ImplicitNetwork, squared_norms: ArrayLike) -> Array:
     return network.variance(squared_norms)
 
 
-def ck(network: Network, X: ArrayLike, dtype: object = None) -> Matrix:
+def ck(network: Network, X: Matrix, dtype: object = None) -> Matrix:
     r"""Exact conjugate kernel: :math:`G^*` of an implicit network, :math:`\Sigma^{(L)}` of an explicit one.
 
     Parameters
@@ -78,9 +78,7 @@ def ck(network: Network, X: ArrayLike, dtype: object = None) -> Matrix:
     return _compute(network, X, None, dtype)[0]
 
 
-def ntk(
-    network: Network, X: ArrayLike, trained: Trained = "default", dtype: object = None
-) -> Matrix:
+def ntk(network: Network, X: Matrix, trained: Trained = "default", dtype: object = None) -> Matrix:
     r"""Exact neural tangent kernel: :math:`\Theta^*` of an implicit network, :math:`\Theta^{(L)}` of an explicit one.
 
     Parameters
@@ -107,7 +105,7 @@ def ntk(
 
 
 def ck_and_ntk(
-    network: Network, X: ArrayLike, trained: Trained = "default", dtype: object = None
+    network: Network, X: Matrix, trained: Trained = "default", dtype: object = None
 ) -> tuple[Matrix, Matrix]:
     """Both kernels, :func:`ck` and :func:`ntk`, for less than the two apart."""
     return _compute(network, X, _chosen(trained), dtype)
@@ -154,7 +152,7 @@ def residual(network: ImplicitNetwork, X: ArrayLike, G: ArrayLike) -> float:
 
 def operator(
     network: Network,
-    X: ArrayLike,
+    X: Matrix,
     kernel: str = "ck",
     trained: Trained = "default",
     dtype: object = None,
@@ -190,7 +188,7 @@ def operator(
     return KernelOperator(X, block, diagonals[-1])
 
 
-class KernelOperator(LinearOperator):
+class KernelOperator(LinearOperator):  # type: ignore[misc]  # scipy has no types
     """An exact kernel known by its products; made by :func:`operator`."""
 
     def __init__(self, X: Matrix, block: Block, diagonal: Array) -> None:
@@ -240,7 +238,7 @@ class KernelOperator(LinearOperator):
 
 
 def _compute(
-    network: Network, X: ArrayLike, trained: Trained | None, dtype: object
+    network: Network, X: Matrix, trained: Trained | None, dtype: object
 ) -> tuple[Matrix, ...]:
     """Conjugate kernel and, unless ``trained`` is None, tangent kernel."""
     X = as_matrix(X, dtype)

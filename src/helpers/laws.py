@@ -151,14 +151,15 @@ class LimitingLaw:
         rest = (self.shares[uncoupled] / (self.perturbation.places[uncoupled] - z[:, None])).sum(
             axis=1
         )
-        return m @ self._coupled_shares + rest
+        transform: NDArray[np.complex128] = m @ self._coupled_shares + rest
+        return transform
 
     @property
     def _coupled_shares(self) -> Array:
         return self.shares[self.perturbation.coupled]
 
 
-def _descend(equations: Equations, z: complex, span: float) -> NDArray:
+def _descend(equations: Equations, z: complex, span: float) -> NDArray[np.complex128]:
     """Solution in the closed upper half plane, outside of bulk and atoms, from far above."""
     point, coarse = np.array([z]), equations.coarse()
     m, error = equations.newton(coarse.from_above(point, max(span, abs(z))), point)
@@ -167,7 +168,8 @@ def _descend(equations: Equations, z: complex, span: float) -> NDArray:
         m, error = real.astype(complex), np.where(stable, 0.0, np.inf)
     if error[0] > equations.traces.accepted or (z.imag > 0 and (m.imag <= 0).any()):
         raise ConvergenceError(f"the law's equations were not solved at z = {z:g}", float(error[0]))
-    return m[0]
+    solution: NDArray[np.complex128] = m[0]
+    return solution
 
 
 def limiting_law(
@@ -289,7 +291,7 @@ def _require_unit_mass(law: LimitingLaw, allowed: float) -> None:
     mass = np.zeros(len(coupled))
     if law.bulk.intervals:
         mass[coupled] = law.bulk.masses().sum(axis=0)
-    error = abs(1.0 - law.shares @ mass - sum(atom.mass for atom in law.atoms))
+    error = abs(1.0 - float(law.shares @ mass) - sum(atom.mass for atom in law.atoms))
     if error > allowed:
         raise ConvergenceError("the mass of the limiting law is not one", error)
 
@@ -356,5 +358,6 @@ def _above(law: LimitingLaw, terms: Terms, factor: float) -> int:
     means = average[:, None] + factor * (old.means - average[:, None])
     gains = np.diag(old.core[: len(law.shares), 2 * len(law.shares) :])
     moved = replace(old, core=core_of(terms, gains, means.T @ means), means=means)
-    edge = law.bulk.intervals[-1].upper, law.bulk.ends[-1][1]
-    return moved.negative(*edge) - int((moved.signs < 0).sum())
+    edge, at_edge = law.bulk.intervals[-1].upper, law.bulk.ends[-1][1]
+    assert at_edge is not None  # the density is infinite at lower edges only
+    return moved.negative(edge, at_edge) - int((moved.signs < 0).sum())

@@ -161,12 +161,13 @@ def match(
         integer(depth, "depth", 1)
     if not isinstance(task.rates, str):
         depth = _depth_of(task.rates, depth)
-    best, why, near = np.inf, "no family of this depth can", None
+    best, why = np.inf, "no family of this depth can"
+    near: Match | None = None
     for names, layers in _plans(task, family, depth):
         found, residuals = zip(*(_attempt(task, name, layers) for name in names), strict=True)
         exact = [one for one in (*found, near) if one is not None]
         if exact:
-            closer = min(exact, key=lambda one: one.spread * FARTHER ** (one is not near))
+            closer: Match = min(exact, key=lambda one: one.spread * FARTHER ** (one is not near))
             if near is not None or family or depth or not task.may_be_far(closer):
                 return closer
             near = closer  # exact in the limit, far at a finite size: one layer more may do better
@@ -279,8 +280,8 @@ def _one_layer_can(task: _Task) -> bool:
         return True
     rates = task.rates_at(1)
     if rates is None:
-        return a3 >= 2 * a2
-    return abs(a3 - (2 + 4 * rates[0] / rates[1]) * a2) < 1e-9 * a3
+        return bool(a3 >= 2 * a2)
+    return bool(abs(a3 - (2 + 4 * rates[0] / rates[1]) * a2) < 1e-9 * a3)
 
 
 def _attempt(task: _Task, name: str, depth: int) -> tuple[Match | None, float]:
@@ -333,7 +334,7 @@ def _last_scale(task: _Task, rates: tuple[float, ...], layers: list[_families.La
         return float(np.sqrt(task.coefficients.gamma2))
     diagonal = rates[0]
     for rate, layer in zip(rates[1:], layers):
-        diagonal = rate + diagonal * layer.steepness
+        diagonal = rate + diagonal * float(layer.steepness)
     return float(np.sqrt(task.coefficients.kappa2 / diagonal))
 
 

@@ -8,11 +8,13 @@ alone (:func:`estimate`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from . import checks
+from .checks import Array, Labels
 
 __all__ = [
     "GaussianMixture",
@@ -50,9 +52,15 @@ class GaussianMixture:
         the proportions are not positive or do not sum to 1.
     """
 
-    means: np.ndarray
-    covariances: np.ndarray
-    proportions: np.ndarray | None = None
+    means: Array
+    covariances: Array
+    proportions: Array = None  # type: ignore[assignment]  # filled in below
+
+    if TYPE_CHECKING:  # what may be given; the fields say what is kept
+
+        def __init__(
+            self, means: ArrayLike, covariances: ArrayLike, proportions: ArrayLike | None = None
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         means = checks.as_real_array(self.means, "means")
@@ -99,44 +107,47 @@ class GaussianMixture:
     @property
     def p(self) -> int:
         """Dimension of the data."""
-        return self.means.shape[1]
+        return int(self.means.shape[1])
 
     @property
     def K(self) -> int:
         """Number of classes."""
-        return self.means.shape[0]
+        return len(self.means)
 
-    def covariance(self, a: int) -> np.ndarray:
+    def covariance(self, a: int) -> Array:
         """The covariance of class `a` as a (p, p) array, whatever its storage."""
         C = self.covariances[a]
         return C.copy() if C.ndim == 2 else np.diag(np.broadcast_to(C, self.p))
 
-    def traces(self) -> np.ndarray:
+    def traces(self) -> Array:
         r""":math:`\operatorname{tr} C_a`, shape (K,)."""
         if self.covariances.ndim == 3:
-            return np.trace(self.covariances, axis1=1, axis2=2)
-        return self._diagonals().sum(axis=1)
+            traces: Array = np.trace(self.covariances, axis1=1, axis2=2)
+        else:
+            traces = self._diagonals().sum(axis=1)
+        return traces
 
-    def trace_products(self) -> np.ndarray:
+    def trace_products(self) -> Array:
         r""":math:`\operatorname{tr}(C_a C_b)`, shape (K, K)."""
         # tr(AB) of symmetric matrices is the dot product of their entries.
         rows = self.covariances if self.covariances.ndim == 3 else self._diagonals()
         rows = rows.reshape(self.K, -1)
         return rows @ rows.T
 
-    def mean_energies(self) -> np.ndarray:
+    def mean_energies(self) -> Array:
         r""":math:`\mu_a^\top C_b \mu_a` at place (a, b), shape (K, K)."""
         if self.covariances.ndim == 3:
             images = self.means @ self.covariances  # (K, K, p): images[b, a] = C_b mu_a
-            return np.einsum("ap,bap->ab", self.means, images)
+            energies: Array = np.einsum("ap,bap->ab", self.means, images)
+            return energies
         return self.means**2 @ self._diagonals().T
 
-    def _diagonals(self) -> np.ndarray:
+    def _diagonals(self) -> Array:
         """The (K, p) diagonals of isotropic or diagonal covariances."""
         C = self.covariances.reshape(self.K, -1)
         return np.broadcast_to(C, (self.K, self.p))
 
-    def counts(self, n: int) -> np.ndarray:
+    def counts(self, n: int) -> Labels:
         """Class sizes n_a of a sample of size `n`: the method of the largest remainder.
 
         Raises
@@ -199,8 +210,8 @@ class Sample:
         If X is not finite and real, or X, the labels and the mixture do not fit together.
     """
 
-    X: np.ndarray
-    labels: np.ndarray
+    X: Array
+    labels: Labels
     mixture: GaussianMixture
 
     def __post_init__(self) -> None:
@@ -235,11 +246,11 @@ class Statistics:
     """
 
     tau0: float
-    t: np.ndarray
-    psi: np.ndarray
-    T: np.ndarray
-    T_refined: np.ndarray
-    labels: np.ndarray
+    t: Array
+    psi: Array
+    T: Array
+    T_refined: Array
+    labels: Labels
     p: int
 
     @property
@@ -253,17 +264,17 @@ class Statistics:
         return len(self.t)
 
     @property
-    def counts(self) -> np.ndarray:
+    def counts(self) -> Labels:
         """Class sizes n_a, shape (K,)."""
         return np.bincount(self.labels, minlength=self.K)
 
     @property
-    def J(self) -> np.ndarray:
+    def J(self) -> Array:
         """Class indicators, shape (n, K): entry (i, a) is 1 if sample i is of class a."""
         return np.eye(self.K)[self.labels]
 
     @property
-    def V(self) -> np.ndarray:
+    def V(self) -> Array:
         r""":math:`V = [J/\sqrt p, \psi]`, shape (n, K + 1), equation (eq-chi)."""
         return np.column_stack([self.J / np.sqrt(self.p), self.psi])
 
@@ -328,7 +339,7 @@ def statistics(sample: Sample) -> Statistics:
     )
 
 
-def quadratic_means(sample: Sample) -> np.ndarray:
+def quadratic_means(sample: Sample) -> Array:
     r"""Mean of :math:`(x_i^\top x)^2` over x of class b, given :math:`x_i`, equation (eq-refined-square).
 
     It is :math:`x_i^\top \Xi_b x_i` with :math:`\Xi_b = (C_b + \mu_b\mu_b^\top)/p` of the mixture: in O(np)
@@ -403,7 +414,7 @@ def estimate(X: ArrayLike, labels: ArrayLike) -> Statistics:
     )
 
 
-def _covariance_products(centered: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def _covariance_products(centered: Array, labels: Labels) -> Array:
     r"""Unbiased estimate of tr(Sigma_a Sigma_b) from class-centered data, shape (K, K).
 
     Off the diagonal <S_a, S_b>; on it the U-statistic of Himeno and Yamada (2014).
@@ -418,7 +429,7 @@ def _covariance_products(centered: np.ndarray, labels: np.ndarray) -> np.ndarray
     return products
 
 
-def _mean_squared_products(X: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def _mean_squared_products(X: Array, labels: Labels) -> Array:
     """Mean of (x_i^T x_j)^2 over pairs i != j of the classes a, b, shape (K, K)."""
     n = np.bincount(labels).astype(float)
     sums = _pair_sums(X, labels)
@@ -428,7 +439,7 @@ def _mean_squared_products(X: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return means
 
 
-def _pair_sums(Y: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def _pair_sums(Y: Array, labels: Labels) -> Array:
     """Sum of (y_i^T y_j)^2 over i in class a, j in class b, shape (K, K).
 
     It is ||Y_a^T Y_b||_F^2 = <Y_a Y_a^T, Y_b Y_b^T>: whichever side stores less is computed.
@@ -442,27 +453,28 @@ def _pair_sums(Y: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return J.T @ (Y.T @ Y) ** 2 @ J
 
 
-def _gram(Y: np.ndarray) -> np.ndarray:
+def _gram(Y: Array) -> Array:
     """Y Y^T."""
     return Y @ Y.T
 
 
-def _squared_norms(X: np.ndarray) -> np.ndarray:
+def _squared_norms(X: Array) -> Array:
     """Squared Euclidean norms of the columns."""
-    return np.einsum("pi,pi->i", X, X)
+    norms: Array = np.einsum("pi,pi->i", X, X)
+    return norms
 
 
-def _class_averages(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def _class_averages(values: Array, labels: Labels) -> Array:
     """Mean of `values` over each class, shape (K,)."""
     return np.bincount(labels, values) / np.bincount(labels)
 
 
-def _class_means(X: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def _class_means(X: Array, labels: Labels) -> Array:
     """Mean column of each class, shape (K, p)."""
     return np.stack([X[:, labels == a].mean(axis=1) for a in range(labels.max() + 1)])
 
 
-def _subtracted(X: np.ndarray, centers: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def _subtracted(X: Array, centers: Array, labels: Labels) -> Array:
     """X with the center of each column's class taken away; the (p, n) copy is the only one."""
     Y = X.copy()
     for a, center in enumerate(centers):
@@ -470,15 +482,17 @@ def _subtracted(X: np.ndarray, centers: np.ndarray, labels: np.ndarray) -> np.nd
     return Y
 
 
-def _root_times(C: np.ndarray, Z: np.ndarray) -> np.ndarray:
+def _root_times(C: Array, Z: Array) -> Array:
     """C^{1/2} Z with the symmetric root, for one class in any of the three storages."""
     if C.ndim < 2:
-        return np.sqrt(C).reshape(-1, 1) * Z
+        scaled: Array = np.sqrt(C).reshape(-1, 1) * Z
+        return scaled
     values, vectors = np.linalg.eigh(C)
-    return (vectors * np.sqrt(np.maximum(values, 0))) @ (vectors.T @ Z)
+    product: Array = (vectors * np.sqrt(np.maximum(values, 0))) @ (vectors.T @ Z)
+    return product
 
 
-def _checked_proportions(proportions: ArrayLike | None, K: int) -> np.ndarray:
+def _checked_proportions(proportions: ArrayLike | None, K: int) -> Array:
     """Positive proportions of sum 1, equal if None."""
     if proportions is None:
         return np.full(K, 1 / K)
@@ -493,7 +507,7 @@ def _checked_proportions(proportions: ArrayLike | None, K: int) -> np.ndarray:
     return array
 
 
-def _checked_covariances(covariances: ArrayLike, K: int, p: int) -> np.ndarray:
+def _checked_covariances(covariances: ArrayLike, K: int, p: int) -> Array:
     """Symmetric positive semi-definite covariances in one of the three storages."""
     array = checks.as_real_array(covariances, "covariances")
     if array.shape not in ((K,), (K, p), (K, p, p)):
@@ -518,7 +532,7 @@ def _checked_covariances(covariances: ArrayLike, K: int, p: int) -> np.ndarray:
     return array
 
 
-def _need_four_samples(counts: np.ndarray) -> None:
+def _need_four_samples(counts: Labels) -> None:
     """Every class has the four samples without which tr(Sigma_a^2) has no unbiased estimate."""
     a = int(np.argmin(counts))
     if counts[a] < 4:

@@ -6,12 +6,13 @@ import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from helpers import activations, formulas
-from helpers.activations import Activation
+from helpers.activations import Activation, Function
 from helpers.checks import as_real_array, non_negative, positive
 from helpers.errors import ConvergenceError
 from helpers.quadrature import in_variance
@@ -49,6 +50,16 @@ class ImplicitNetwork:
     sigma_a2: float
     sigma_b2: float = None  # type: ignore[assignment]  # filled in below
     tau0: float | None = None
+
+    if TYPE_CHECKING:  # what may be given; the fields say what is kept
+
+        def __init__(
+            self,
+            activation: Activation | Function | str,
+            sigma_a2: float,
+            sigma_b2: float | None = None,
+            tau0: float | None = None,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "activation", activations.get(self.activation))
@@ -102,7 +113,7 @@ class ImplicitNetwork:
         self._require_stability(tau2)
         return replace(self, activation=free.minus(_clean_mean(free, tau2)), tau0=tau0)
 
-    def variance(self, squared_norms: Array) -> Array:
+    def variance(self, squared_norms: ArrayLike) -> Array:
         r"""Fixed point :math:`\Lambda_{ii} = \sigma_a^2 E[\varphi^2(\sqrt{\Lambda_{ii}}\xi)] + \sigma_b^2\lVert x_i\rVert^2`.
 
         Parameters
@@ -189,6 +200,12 @@ class ExplicitNetwork:
 
     layers: tuple[Activation, ...]
     tau0: float | None = None
+
+    if TYPE_CHECKING:  # what may be given; the fields say what is kept
+
+        def __init__(
+            self, layers: Sequence[Activation | Function | str], tau0: float | None = None
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         if isinstance(self.layers, str | Activation) or not isinstance(self.layers, Sequence):
@@ -278,7 +295,7 @@ def positive_variances(values: ArrayLike, name: str) -> Array:
     return np.maximum(values, 1e-30 * (values.max() or 1.0))
 
 
-def fixed_point(step, start: Array, what: str) -> Array:  # type: ignore[no-untyped-def]
+def fixed_point(step: Function, start: ArrayLike, what: str) -> Array:
     """Fixed points of an elementwise map of positive numbers, by secant-accelerated (Steffensen) iteration.
 
     Parameters

@@ -186,7 +186,9 @@ class Hinges:
         return left[0] * right[0] * value, left[0] * right[0] * slope
 
 
-def _through_numpy(covariance: Callable, *tensors: Array) -> tuple[Array, Array]:
+def _through_numpy(
+    covariance: Callable[..., tuple[Array, Array]], *tensors: Array
+) -> tuple[Array, Array]:
     """A covariance of tensors whose functions torch does not have."""
     value, slope = covariance(*map(as_numpy, tensors))
     return like(tensors[-1], value), like(tensors[-1], slope)
@@ -198,7 +200,8 @@ def _density(x: Array) -> Array:
 
 def _hinge_mean(h: Array) -> Array:
     """E[(U - h)_+] of a standard Gaussian."""
-    return _density(h) - h * ndtr(-h)
+    mean: Array = _density(h) - h * ndtr(-h)
+    return mean
 
 
 def _hinge_pair(h: Array, k: Array, rho: Array) -> tuple[Array, Array]:
@@ -221,7 +224,9 @@ def _residual(h: Array, k: Array, rho: Array) -> Array:
 def _orthant(h: Array, k: Array, over_h: Array, over_k: Array, root: Array) -> Array:
     """P(U > h, V > k) by Owen's T function (Owen 1956)."""
     wedge = owens_t(h, over_k / (h * root)) + owens_t(k, over_h / (k * root))
-    return (ndtr(-h) + ndtr(-k)) / 2 - wedge - 0.5 * ((h < 0) != (k < 0)).astype(root.dtype)
+    apart = ((h < 0) != (k < 0)).astype(root.dtype)
+    mass: Array = (ndtr(-h) + ndtr(-k)) / 2 - wedge - 0.5 * apart
+    return mass
 
 
 @dataclass(frozen=True)
@@ -286,7 +291,8 @@ def _clenshaw(table: Array, left: Array, right: Array, y: Array) -> Array:
     if left.shape[2:] == (1,) and right.shape[1:2] == (1,):  # a tile: all rows meet all columns
 
         def coefficient(q: int) -> Array:
-            return (left[..., 0].T @ table[q]) @ right[:, 0]
+            product: Array = (left[..., 0].T @ table[q]) @ right[:, 0]
+            return product
     else:
         xp = namespace(y)
         left, right = (
@@ -295,7 +301,8 @@ def _clenshaw(table: Array, left: Array, right: Array, y: Array) -> Array:
 
         def coefficient(q: int) -> Array:
             rows = (table[q].T @ left.reshape(len(left), -1)).reshape(left.shape)
-            return (rows * right).sum(0)
+            product: Array = (rows * right).sum(0)
+            return product
 
     now = after = 0.0 * y
     for q in range(len(table) - 1, 0, -1):

@@ -80,7 +80,8 @@ def spectra(
     """
     exact, theory = np.sort(exact), np.sort(theory)
     bulks = [values[: len(values) - spikes] for values in (exact, theory)]
-    edges = np.linspace(min(b[0] for b in bulks), max(b[-1] for b in bulks), bins + 1)
+    ends = min(b[0] for b in bulks), max(b[-1] for b in bulks)
+    edges = np.linspace(*ends, bins + 1).tolist()
     axes.hist(bulks[0], edges, density=True, color=SKY, alpha=0.75, label=labels[0])
     axes.hist(
         bulks[1],
@@ -203,7 +204,7 @@ def rate(axes: Axes, p: ArrayLike, errors: Mapping[str, ArrayLike]) -> None:
         axes.loglog(p, values.T, marker, color=color, alpha=0.5, markersize=4, markeredgewidth=0)
         axes.loglog([], [], marker, color=color, label=name)
     axes.set(xlabel="dimension p", ylabel="operator-norm error")
-    axes.set_xticks(p, [str(value) for value in p])
+    axes.set_xticks(p, [str(value) for value in np.asarray(p)])
     axes.minorticks_off()
     axes.legend()
 
@@ -284,7 +285,7 @@ def times(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     """
     styles = zip(cycle(CLASS_COLORS), cycle("osD^v<>"))
     last = {row["method"]: row["seconds"] for row in rows}
-    for method, (color, marker) in zip(sorted(last, key=last.get, reverse=True), styles):
+    for method, (color, marker) in zip(sorted(last, key=last.__getitem__, reverse=True), styles):
         n, seconds = zip(*[(row["n"], row["seconds"]) for row in rows if row["method"] == method])
         name = method.replace("_", " ")
         axes.loglog(n, seconds, color=color, marker=marker, markersize=5, label=name)
@@ -380,7 +381,7 @@ def dots(
     ):
         shifted = places + step * (k - (len(series) - 1) / 2)
         width = None if bands is None else bands.get(name)
-        look = {"color": color, "markersize": 5, "capsize": 3, "label": name}
+        look: dict[str, Any] = {"color": color, "markersize": 5, "capsize": 3, "label": name}
         axes.errorbar(np.asarray(values), shifted, xerr=width, fmt=marker, **look)
     axes.set_yticks(places, rows)
     axes.set_ylim(len(rows) - 0.5, -0.5)
@@ -438,8 +439,10 @@ def transition(
     ):
         values = np.asarray(values)
         shifted = np.asarray(places) + step * (k - (len(seen) - 1) / 2)
-        look = {"color": color, "markersize": 4.5, "capsize": 2, "elinewidth": 1, "label": name}
-        axes.errorbar(shifted, values.mean(axis=0), values.std(axis=0), fmt=marker, **look)
+        look: dict[str, Any] = {"color": color, "markersize": 4.5, "capsize": 2, "label": name}
+        axes.errorbar(
+            shifted, values.mean(axis=0), values.std(axis=0), fmt=marker, elinewidth=1, **look
+        )
     axes.legend()
 
 
@@ -455,7 +458,7 @@ def paths(axes: Axes, curves: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> None
     styles = zip(cycle(CLASS_COLORS), cycle("osD^v<>"))
     for (name, (x, y)), (color, marker) in zip(curves.items(), styles):
         x, y = np.asarray(x), np.asarray(y)
-        look = {"color": color, "marker": marker, "markersize": 5}
+        look: dict[str, Any] = {"color": color, "marker": marker, "markersize": 5}
         axes.plot(x, y, color=color, linewidth=1.2)
         axes.plot(x[:1], y[:1], linestyle="none", label=name, **look)
         axes.plot(x[-1:], y[-1:], linestyle="none", markerfacecolor="white", **look)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from helpers.sweeps import Sweep
 
 Values = dict[str, float]
 Network = ImplicitNetwork | ExplicitNetwork
+Module = finite.ImplicitModule | finite.ExplicitModule
 SIGMA_A2 = 0.2
 SOLVER = finite.Solver("plain", 1e-4)
 BATCH = 1000  # images whose features are computed at a time
@@ -83,15 +85,15 @@ def _scaled(X: NDArray[np.float64], data: str) -> Tensor:
     return torch.as_tensor((X - center) / scale, dtype=torch.float32)
 
 
-def realized(activation: str, name: str, width: int, seed: int) -> torch.nn.Module:
+def realized(activation: str, name: str, width: int, seed: int) -> Module:
     """One of the networks of :func:`network` with random weights, in single precision."""
     chosen = network(activation, name)
-    solver = {"solver": SOLVER} if isinstance(chosen, ImplicitNetwork) else {}
-    return finite.realize(chosen, 784, width, seed, dtype=torch.float32, **solver)
+    solver = SOLVER if isinstance(chosen, ImplicitNetwork) else None
+    return finite.realize(chosen, 784, width, seed, dtype=torch.float32, solver=solver)
 
 
 @torch.no_grad()
-def features(module: torch.nn.Module, X: Tensor) -> Tensor:
+def features(module: Module, X: Tensor) -> Tensor:
     """Features (m, n) of many images, a batch at a time."""
     return torch.cat([module.features(part) for part in X.split(BATCH, dim=1)], dim=1)
 
@@ -102,7 +104,7 @@ def accuracy(
     width: int,
     seed: int,
     methods: tuple[str, ...] = ("ridge",),
-    **settings: float,
+    **settings: Any,
 ) -> Values:
     """Test accuracies of a DEQ, its twin and controls with readouts trained on fixed features.
 
@@ -216,7 +218,7 @@ def trained(
 
 
 @torch.no_grad()
-def _steps(module: torch.nn.Module, X: Tensor) -> float:
+def _steps(module: Module, X: Tensor) -> float:
     """Mean number of steps that a DEQ's solver takes; 0 for explicit networks."""
     if not isinstance(module, finite.ImplicitModule):
         return 0.0
@@ -224,7 +226,7 @@ def _steps(module: torch.nn.Module, X: Tensor) -> float:
 
 
 @torch.no_grad()
-def _test(module: torch.nn.Module, head: Tensor, T: Tensor, wanted: NDArray[np.int64]) -> float:
+def _test(module: Module, head: Tensor, T: Tensor, wanted: NDArray[np.int64]) -> float:
     outputs = features(module, T).T @ head
     return float(np.mean(outputs.argmax(1).numpy() == wanted))
 

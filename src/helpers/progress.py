@@ -15,7 +15,7 @@ Item = TypeVar("Item")
 DELAY = 2.0  # seconds that nobody minds waiting without being told
 
 
-def track(items: Iterable[Item], total: int, what: str) -> Iterable[Item]:
+def track(items: Iterable[Item], total: int, what: str) -> tqdm[Item]:
     """Pass items through a progress bar that appears after two seconds.
 
     The bar is written to standard output, so that a committed notebook has no standard error; it is off

@@ -228,7 +228,7 @@ def pair_mean(
     """
     pieces = np.arange(0, s.size, max(1, int(CHUNK / fine**2)))[1:]
     chunks = zip(*(np.split(array, pieces) for array in (s, t, rho)))
-    values = [_some_pairs(f, *chunk, np.array(kinks), fine) for chunk in chunks]
+    values = [_some_pairs(f, u, v, c, np.array(kinks), fine) for u, v, c in chunks]
     return np.concatenate(values)
 
 
@@ -248,7 +248,8 @@ def _some_pairs(f: Function, s: Array, t: Array, rho: Array, kinks: Array, fine:
     p, p_weights = p.reshape(*m.shape, -1), p_weights.reshape(*m.shape, -1)
     values = f(root_s[:, None, None] * (a * p + shift))
     values *= f((sign * root_t)[:, None, None] * (a * p - shift))
-    return np.einsum("im,imp,imp->i", m_weights, p_weights, values)
+    means: Array = np.einsum("im,imp,imp->i", m_weights, p_weights, values)
+    return means
 
 
 def _panels(breaks: Array, width: float, far: float) -> tuple[Array, Array]:

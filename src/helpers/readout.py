@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -58,7 +59,8 @@ class Readout:
 
     def predict(self, H: ArrayLike | Tensor) -> NDArray[np.int64]:
         """The class of the largest output of each sample."""
-        return self.outputs(H).argmax(axis=0)
+        classes: NDArray[np.int64] = self.outputs(H).argmax(axis=0)
+        return classes
 
     def accuracy(self, H: ArrayLike | Tensor, labels: ArrayLike) -> float:
         """Share of samples whose decision is their label; not every class need be there."""
@@ -77,7 +79,7 @@ def fit(
     *,
     classes: int | None = None,
     seed: int = 0,
-    **settings: float,
+    **settings: Any,
 ) -> Readout:
     """Train a readout.
 
@@ -112,7 +114,7 @@ def fit(
     labels = as_labels(labels, H.shape[1], classes=classes)
     if method == "ridge":
         return _ridge(H, labels, **settings)
-    return _descend(H, labels, method, integer(seed, "seed"), **settings)  # type: ignore[arg-type]
+    return _descend(H, labels, method, integer(seed, "seed"), **settings)
 
 
 def _as_features(H: ArrayLike | Tensor) -> Tensor:
@@ -228,7 +230,8 @@ def _solve(system: Array, Y: Array) -> Array:
         factor = scipy.linalg.cho_factor(system, overwrite_a=True)
     except scipy.linalg.LinAlgError as error:
         raise ValueError(f"G plus the ridge must be positive definite: {error}") from None
-    return scipy.linalg.cho_solve(factor, Y)
+    solution: Array = scipy.linalg.cho_solve(factor, Y)
+    return solution
 
 
 # ---------------------------------------------------------------- gradient descent

@@ -16,7 +16,7 @@ from scipy.linalg.blas import dtrmm
 
 from helpers import kernels
 from helpers.activations import Activation
-from helpers.checks import as_data, as_labels, as_real_array
+from helpers.checks import Labels, as_data, as_labels, as_real_array
 from helpers.kernels import Network
 from helpers.mixtures import Statistics
 from helpers.networks import (
@@ -170,7 +170,7 @@ def _sums_by_rows(X: Array, J: Array) -> Array:
     return np.concatenate([(X[:, band].T @ X) ** 2 @ J for band in bands])
 
 
-def _sums_by_classes(X: Array, labels: Array) -> Array:
+def _sums_by_classes(X: Array, labels: Labels) -> Array:
     """The same as x_i^T S_b x_i with S_b = X_b X_b^T, of which one triangle is multiplied."""
     sums = np.empty((X.shape[1], labels.max() + 1))
     for b in range(sums.shape[1]):
@@ -203,7 +203,9 @@ def _explicit(
     """Gain, offsets and quadratic weights of a stack of layers, (eq-refined-explicit)."""
     # the conjugate kernel is the tangent kernel of a network that trains its readout alone
     rates = (0.0,) * network.depth + (1.0,) if kernel == "ck" else network.rates(trained)
-    gain, offset, square = np.ones_like(norms), [], []
+    gain = np.ones_like(norms)
+    offset: list[Array] = []
+    square: list[Array] = []
     for level, (phi, s) in enumerate(_levels(network, norms), start=1):
         before, after = sum(rates[:level]), sum(rates[level:])
         e0, e1, e2 = phi.mean(s), phi.slope(s), phi.curvature(s)
@@ -214,7 +216,7 @@ def _explicit(
 
 
 def _low_rank(
-    found: Profile, norms: Array, X: Array, labels: Array, squares: ArrayLike | None
+    found: Profile, norms: Array, X: Array, labels: Labels, squares: ArrayLike | None
 ) -> tuple[Array, Array]:
     r"""Frame and core of :math:`\sum_l b_l b_l^\top + \mathrm{diag}(w_l) R\,\mathrm{diag}(w_l)`."""
     size = ROUNDING * np.sqrt(np.abs(found.diagonal).max())
@@ -228,7 +230,7 @@ def _low_rank(
     return np.hstack(frames), block_diag(*cores)
 
 
-def _mean_square(X: Array, labels: Array, squares: ArrayLike | None) -> tuple[Array, Array]:
+def _mean_square(X: Array, labels: Labels, squares: ArrayLike | None) -> tuple[Array, Array]:
     r"""The matrix R of (eq-refined-square), as factor and core of 2K columns.
 
     R_ij = A_ib + A_ja - H_ab for i in class a and j in b, with H_ab the mean of A_ib over i in a.

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from helpers import refined
+from helpers.activations import Activation
 from helpers.families import Layer
 from helpers.networks import ExplicitNetwork, ImplicitNetwork, Trained
 
@@ -89,7 +90,8 @@ def of_layers(layers: Sequence[Layer], rates: Sequence[Any]) -> Expansion:
         c_0 … c_L. Any axes of the layers' fields are a batch, here and in what is returned.
     """
     gain: Pair = (1.0, 0.0)  # value and derivative in s
-    first, second = 1.0, 0.0  # derivatives of the layer's variance in s
+    first: Any = 1.0  # derivatives of the layer's variance in s
+    second: Any = 0.0
     diagonal: Pair = (rates[0], rates[0])
     offset: list[Pair] = []  # first and second derivatives
     square: list[Pair] = []
@@ -133,7 +135,7 @@ def _series(layer: Layer, sigma: Series, theta: Series, rate: Any) -> tuple[Seri
         t2 * slope[0] + t1 * slope[1],
         t3 * slope[0] + t2 * slope[1] + t1 * slope[2],
     )
-    return after, tuple(rate * a + t for a, t in zip(after, passed, strict=True))  # type: ignore[return-value]
+    return after, tuple(rate * a + t for a, t in zip(after, passed, strict=True))
 
 
 def _expansion(
@@ -229,7 +231,7 @@ def _implicit_cube(network: ImplicitNetwork, tau0: float, kernel: str, trained: 
     return float(theta[3])
 
 
-def _taylor(phi, s: float) -> tuple[float, float, float]:  # type: ignore[no-untyped-def]
+def _taylor(phi: Activation, s: float) -> tuple[float, float, float]:
     """Squares of E[phi'], E[phi''], E[phi'''] at variance s; the last is twice the derivative of the first."""
     near = phi.slope(s * (1 + STEP * np.arange(-2.0, 3.0)))
     third = 2 * float(CENTRAL[0] @ near) / (STEP * s)

@@ -139,9 +139,10 @@ def fit(residuals: Callable[[Array], Array], start: Array, passes: int) -> Array
     def slopes(x: Array) -> Array:
         return jacobian(padded, x)
 
-    return least_squares(
+    solution: Array = least_squares(
         padded, start, slopes, method="lm", max_nfev=passes, xtol=1e-8, ftol=1e-8
     ).x
+    return solution
 
 
 def jacobian(residuals: Callable[[Array], Array], x: Array) -> Array:
@@ -194,7 +195,7 @@ class Joint:
         ntk = rule.of_layers(layers, rates).coefficients
         # what has to vanish counts relative to the diagonal
         scales = [np.where(np.abs(b) > ZERO, b, 1.0) for b in self.targets[:2]]
-        parts = [((a.T - b) / c).T for a, b, c in zip((ck, ntk), self.targets, scales)]
+        parts = [((a.T - b) / c).T for a, b, c in zip((ck, ntk), self.targets[:2], scales)]
         return np.concatenate([*parts, np.asarray(diagonal / self.targets[2] - 1)[None]])
 
 

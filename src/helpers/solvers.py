@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -104,7 +104,7 @@ class Solver:
         raise progress.failure(self.method)
 
 
-def solve(step: Step, start: Tensor, method: str = "plain", **settings: float) -> Solution:
+def solve(step: Step, start: Tensor, method: str = "plain", **settings: Any) -> Solution:
     """Fixed points of the columns of a state.
 
     Parameters
@@ -129,7 +129,7 @@ def solve(step: Step, start: Tensor, method: str = "plain", **settings: float) -
     ValueError, TypeError
         For an unknown method, or a setting outside its range.
     """
-    return Solver(method, **settings)(step, start)  # type: ignore[arg-type]
+    return Solver(method, **settings)(step, start)
 
 
 class _Progress:
@@ -155,7 +155,7 @@ class _Progress:
         error[~torch.isfinite(scale)] = torch.inf  # a finite gap over an overflown norm is no zero
         self.iterations[self.samples] += 1
         self.residual[self.samples] = error
-        settled = error <= self.tolerance
+        settled: Tensor = error <= self.tolerance
         self.solved[:, self.samples[settled]] = self.state[:, settled]
         return settled
 
@@ -236,7 +236,8 @@ class _Anderson(_Memory):
         floor = max(self.regularization, torch.finfo(gap.dtype).eps)
         gram.diagonal(dim1=1, dim2=2).add_(floor)
         right = torch.einsum("kmn,mn->nk", gaps, gap).double()
-        return torch.linalg.solve(gram, right).to(gap.dtype)
+        weights: Tensor = torch.linalg.solve(gram, right)
+        return weights.to(gap.dtype)
 
 
 class _Broyden(_Memory):

@@ -2,7 +2,7 @@ r"""Eigenvalues outside the bulk, and how far their eigenvectors point to the cl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -46,6 +46,8 @@ class Perturbation:
     core: Array
     spread: Array
     means: Array
+    factor: Array = field(init=False)  # L, with the core L diag(signs) L^T
+    signs: Array = field(init=False)
 
     def __post_init__(self) -> None:
         values, vectors = eigh(self.core)
@@ -65,7 +67,8 @@ class Perturbation:
         shares = self.ratios * self.of_all(z, m)
         energy = self.energy(self.equations.ratios * m)
         middle = block_diag(np.diag(shares), np.diag(shares * self.spread), energy)
-        return np.diag(self.signs) + self.factor.T @ middle @ self.factor
+        added: Array = self.factor.T @ middle @ self.factor
+        return np.diag(self.signs) + added
 
     def negative(self, z: float, m: Array) -> int:
         """Number of negative eigenvalues of that matrix."""
@@ -98,7 +101,8 @@ class Perturbation:
         classes = w[: len(every)]
         # of spikes at one place the alignments are those of the best directions in their eigenspace
         seen = classes.T @ ((self.ratios * every**2)[:, None] * classes)
-        return np.clip(eigh(seen, w.T @ middle @ w, eigvals_only=True), 0.0, 1.0)
+        shares: Array = eigh(seen, w.T @ middle @ w, eigvals_only=True)
+        return shares.clip(0.0, 1.0)
 
 
 class Gap:
@@ -117,7 +121,7 @@ class Gap:
         for _ in range(400):
             stable, found = self.equations.outside(m[None], np.array([target]))
             if stable[0]:
-                start, m = target, found[0]
+                start, m = target, np.asarray(found[0])
                 self.known.append((start, m))
                 if start == z:
                     return m

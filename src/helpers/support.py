@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
-from helpers.bulk import Array, Complex, Equations, edge
+from helpers.bulk import Array, Commuting, Complex, Equations, edge
 from helpers.errors import ConvergenceError
 
-Guess = Callable[[Array], NDArray]
+Guess = Callable[[Array], Complex]
 GRID = 160  # points among which intervals are looked for, times the attempt
 HARD = 1e-7  # distance from a place, beside the span, at which an edge is taken for the place
 ATTEMPTS = 12  # of finding all gaps
@@ -87,7 +87,8 @@ def _barycentric(points: Complex, support: Complex, weights: Complex, values: Co
     shares = weights / gaps
     shares[hit.any(axis=1)] = 0
     shares[hit] = 1
-    return (shares @ values) / shares.sum(axis=1)[:, None]
+    mean: Complex = (shares @ values) / shares.sum(axis=1)[:, None]
+    return mean
 
 
 def _rational(points: Complex, values: Complex) -> tuple[Complex, Complex, Complex]:
@@ -121,6 +122,7 @@ class Bulk:
     intervals: tuple[Interval | Sampled, ...]
     ends: tuple[tuple[Array | None, Array | None], ...]
     exact: bool = True
+    _integrals: list[CubicSpline] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_integrals", [self._integral(i) for i in self.intervals])
@@ -135,12 +137,12 @@ class Bulk:
 
     def masses(self) -> Array:
         """Mass of every class on every interval, as a share of that class, (intervals, K)."""
-        return np.array([integral(np.pi) for integral in self._integrals])  # type: ignore[attr-defined]
+        return np.array([integral(np.pi) for integral in self._integrals])
 
     def cdf(self, x: Array, shares: Array) -> Array:
         """Mass at or below x, without atoms."""
         total = np.zeros(x.shape)
-        for interval, integral in zip(self.intervals, self._integrals):  # type: ignore[attr-defined]
+        for interval, integral in zip(self.intervals, self._integrals):
             middle, half = (
                 (interval.lower + interval.upper) / 2,
                 (interval.upper - interval.lower) / 2,
@@ -247,7 +249,8 @@ def _skipped(equations: Equations, z: Array, outside: NDArray[np.bool_], real: A
     """Points between neighbors outside with mass between them: solutions fall, or P-bar changes its signs."""
     left = np.flatnonzero(outside[:-1] & outside[1:])
     poles = np.searchsorted(np.sort(equations.places), z)
-    signs = (1 + (equations.ratios * real) @ equations.traces.values > 0) @ equations.traces.weights
+    traces = _commuting(equations)
+    signs = (1 + (equations.ratios * real) @ traces.values > 0) @ traces.weights
     apart = np.abs(signs[left + 1] - signs[left]) > 1e-12
     fallen = (real[left + 1] < real[left]).any(axis=1) | apart
     left = left[fallen & (poles[left + 1] == poles[left])]
@@ -273,11 +276,17 @@ def _edge_between(
         return place, None  # the density begins at a place, and is not bounded there
 
 
+def _commuting(equations: Equations) -> Commuting:
+    """The traces of equations that are solved from scratch, which are coarse ones or commute anyway."""
+    assert isinstance(equations.traces, Commuting)
+    return equations.traces
+
+
 def _grid(equations: Equations, size: int) -> tuple[Array, float]:
     """Real points from below the bulk to above it, dense at its ends and at the places; and their span."""
     places, ratio = np.unique(equations.places), equations.ratios.sum()
-    low = places[0]
-    span = places[-1] - low + equations.traces.values.max() * (1 + np.sqrt(ratio)) ** 2
+    low, values = places[0], _commuting(equations).values
+    span = places[-1] - low + values.max() * (1 + np.sqrt(ratio)) ** 2
     while not equations.outside(
         equations.from_above(np.array([low + span]), span), np.array([low + span])
     )[0]:
@@ -285,7 +294,7 @@ def _grid(equations: Equations, size: int) -> tuple[Array, float]:
     angles = np.linspace(0, np.pi, size + 1)[1:]
     near = span * np.logspace(-10, -1, 37)
     z = low + np.concatenate([span * (1 - np.cos(angles)) / 2, near])
-    crowded = ratio > 1 or equations.traces.values.min() < 1e-9 * equations.traces.values.max()
+    crowded = ratio > 1 or values.min() < 1e-9 * values.max()
     if len(places) > 1 and crowded:  # then there may be bulk between the places
         around = np.concatenate([near[::2], -near[::2]])
         between = low + np.ptp(places) * (1 - np.cos(angles)) / 2
@@ -294,7 +303,7 @@ def _grid(equations: Equations, size: int) -> tuple[Array, float]:
     return z[np.abs(z[:, None] - places).min(axis=1) > 1e-11 * span], span
 
 
-def _solve(equations: Equations, found: list[_Edges], guess: Callable[..., NDArray]) -> Bulk:
+def _solve(equations: Equations, found: list[_Edges], guess: Callable[..., Complex]) -> Bulk:
     """Rational functions on all intervals."""
     span = found[-1].upper - equations.places.min() if found else 1.0
     intervals = tuple(_interpolate(equations, edges, lambda z: guess(z, span)) for edges in found)
@@ -353,11 +362,10 @@ def _refine(equations: Equations, law: Bulk) -> Bulk:
     """From the bulk of the coarse traces to that of the exact ones."""
     found: list[_Edges] = []
     for interval, (at_lower, at_upper) in zip(law.intervals, law.ends):
-        lower = (interval.lower, None)
-        if at_lower is not None:
-            lower = edge(equations, interval.lower, at_lower, 0, interval.upper - interval.lower)
-        upper = edge(equations, interval.upper, at_upper, 0, interval.upper - interval.lower)
-        found.append(_Edges(lower[0], upper[0], lower[1], upper[1]))
+        reach = interval.upper - interval.lower
+        lower, solved_lower = _moved(equations, interval.lower, at_lower, reach)
+        upper, solved_upper = _moved(equations, interval.upper, at_upper, reach)
+        found.append(_Edges(lower, upper, solved_lower, solved_upper))
 
     def guess(z: Array, span: float) -> Complex:
         """The coarse solution at the same angle of the same interval."""
@@ -372,6 +380,13 @@ def _refine(equations: Equations, law: Bulk) -> Bulk:
         return _solve(equations, found, guess)
     except _Hidden as hidden:
         raise ConvergenceError("a gap in the bulk was not found", 1.0) from hidden
+
+
+def _moved(
+    equations: Equations, z: float, m: Array | None, reach: float
+) -> tuple[float, Array | None]:
+    """An edge of the coarse traces moved to that of the exact ones; it stays where the density is infinite."""
+    return (z, None) if m is None else edge(equations, z, m, 0, reach)
 
 
 def sampled(equations: Equations, resolution: float) -> Bulk:

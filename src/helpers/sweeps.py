@@ -243,7 +243,7 @@ def load(name: str, parameters: dict[str, Any], folder: Path | None = None) -> d
     if not path.exists():
         raise FileNotFoundError(f"results/{path.name} is missing: run `make experiments`")
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
+        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         intact = result.pop("sha256") == digest(result)
         recorded = result["parameters"]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -15,7 +15,8 @@ from helpers.progress import track
 
 Tile = tuple[slice, slice]
 Block = Callable[[slice, slice, Matrix], tuple[Matrix, ...]]
-Task, Result = TypeVar("Task"), TypeVar("Result")
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 WIDTH = 256  # a tile of doubles and its temporaries stay in the cache
 SMALL_WIDTH = 128  # of few samples: the allocator keeps arrays of this size for the next tile
 FEW = 512  # samples up to which one thread is faster: those of BLAS still spin after the product

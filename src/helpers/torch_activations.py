@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from helpers import pairs
+from helpers import activations, pairs
 from helpers.activations import Activation
 
 Function = Callable[[Tensor], Tensor]
@@ -53,7 +53,7 @@ def _candidates(activation: Activation) -> Iterable[Function]:
         yield _SMOOTH[activation.name]
     if activation.name in ("polynomial", "hermite"):
         yield _hermite_sum(activation.function)
-    yield activation.function  # type: ignore[misc]
+    yield activation.function  # type: ignore[misc]  # it may take tensors as well
 
 
 def _agree(candidate: Function, activation: Activation) -> bool:
@@ -70,7 +70,7 @@ def _agree(candidate: Function, activation: Activation) -> bool:
     return np.allclose(value.detach(), activation.function(points), rtol=1e-10, atol=1e-12)
 
 
-def _hinges(family: pairs.Hinges, function: Callable) -> Function:
+def _hinges(family: pairs.Hinges, function: activations.Function) -> Function:
     """Piecewise linear function; its family does not hold the constant."""
 
     def bent(x: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ def _hinges(family: pairs.Hinges, function: Callable) -> Function:
     return lambda x: bent(x) + constant
 
 
-def _hermite_sum(function: Callable) -> Function:
+def _hermite_sum(function: activations.Function) -> Function:
     r"""A polynomial of degree below 48 from its values, by :math:`c_k = E[h_k(\xi) f(\xi)]` and Clenshaw's rule.
 
     The orthonormal Hermite polynomials obey

@@ -76,7 +76,8 @@ def coordinate(rho: Array, xp: ModuleType = np) -> Array:
     One arcsine makes the covariance of a function smooth at both ends, if the function is so on either
     side of zero; where it grows with a broken power, the second one tames the logarithm of the angle.
     """
-    return 2 / np.pi * xp.arcsin(2 / np.pi * xp.arcsin(rho))
+    y: Array = 2 / np.pi * xp.arcsin(2 / np.pi * xp.arcsin(rho))
+    return y
 
 
 @lru_cache(maxsize=32)
@@ -106,7 +107,7 @@ def tables(function: Function, slope: Function, name: str, grid: Grid) -> tuple[
     root = np.sqrt(s)
 
     def centered(x: Array) -> Array:
-        return function(x) - constant
+        return function(x) - float(constant)
 
     nodes, weights = rule(s, (0.0,), far=reach(function, s, name))
     mean = (weights * centered(root[:, None] * nodes)).sum(axis=1) / root
