@@ -65,11 +65,11 @@ class Activation:
         return replace(self, shift=float(shift))
 
     def mean(self, s: ArrayLike) -> Array:
-        r""":math:`E[\varphi(u)]`."""
+        r""":math:`E[\varphi(u)]` at variances ``s``, of any shape."""
         return self._moment(lambda value, xi: value, s)
 
     def second_moment(self, s: ArrayLike) -> Array:
-        r""":math:`E[\varphi(u)^2]`."""
+        r""":math:`E[\varphi(u)^2]` at variances ``s``, of any shape."""
         return self._moment(lambda value, xi: value**2, s)
 
     def slope(self, s: ArrayLike) -> Array:
@@ -87,7 +87,7 @@ class Activation:
         return mean / np.asarray(s, np.float64)
 
     def slope_second_moment(self, s: ArrayLike) -> Array:
-        r""":math:`E[\varphi'(u)^2]`; infinite where the function jumps."""
+        r""":math:`E[\varphi'(u)^2]` at variances ``s``; infinite where the function jumps."""
         s = _variance(s, "s")
         if isinstance(self.family, pairs.Jump):
             return np.full(s.shape, np.inf)
@@ -99,7 +99,7 @@ class Activation:
         return self.mean(s) * self.mean(t) + self._pair(s, t, c)[0]
 
     def dual_slope(self, s: ArrayLike, t: ArrayLike, c: ArrayLike) -> Array:
-        r""":math:`E[\varphi'(u)\varphi'(v)]`, the derivative of :meth:`dual` in c (Price 1958)."""
+        r""":math:`E[\varphi'(u)\varphi'(v)]`, the derivative of :meth:`dual` in c, with its arguments s, t, c (Price 1958)."""
         s, t, c = _pair_arguments(s, t, c)
         return self._pair(s, t, c)[1] / np.sqrt(s * t)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from types import ModuleType
 from typing import Any
@@ -16,13 +17,13 @@ Matrix = Any  # an array of numpy, or a tensor of torch on any device
 
 
 def is_tensor(array: object) -> bool:
-    """Whether it is a tensor; torch is not imported to find out."""
+    """Whether ``array`` is a tensor; torch is not imported to find out."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(array, torch.Tensor)
 
 
 def namespace(array: object) -> ModuleType:
-    """``numpy``, or ``torch`` for a tensor: both name sqrt, arcsin, exp, where, clip alike."""
+    """``numpy``, or ``torch`` if ``array`` is a tensor: both name sqrt, arcsin, exp, where, clip alike."""
     return sys.modules["torch"] if is_tensor(array) else np
 
 
@@ -54,24 +55,22 @@ def as_matrix(X: Matrix, dtype: object = None) -> Matrix:
 def _dtype_name(dtype: object) -> str:
     name = str(dtype).removeprefix("torch.")
     if name not in DTYPES:
-        try:
+        with contextlib.suppress(TypeError):
             name = np.dtype(dtype).name  # type: ignore[call-overload]  # whatever was given
-        except TypeError:
-            pass
     if name not in DTYPES:
         raise ValueError(f'dtype must be "float64" or "float32", got {dtype!r}')
     return name
 
 
 def like(reference: Matrix, values: NDArray[np.float64]) -> Matrix:
-    """Numbers computed in numpy, moved to where the reference is and to its precision."""
+    """``values`` computed in numpy, of any shape, moved to where the reference is and to its precision."""
     if is_tensor(reference):
         return namespace(reference).as_tensor(values).to(reference)
     return values.astype(reference.dtype, copy=False)
 
 
 def as_numpy(values: Matrix) -> NDArray[np.float64]:
-    """Numbers as a numpy array in double precision."""
+    """``values`` of any shape as a numpy array in double precision."""
     return np.asarray(values.cpu() if is_tensor(values) else values, dtype=np.float64)
 
 

@@ -140,7 +140,15 @@ class Equations:
         return Equations(self.traces.coarse(), self.ratios, self.places)
 
     def residual(self, m: Numbers, z: Numbers, slopes: str = "near") -> tuple[Numbers, Numbers]:
-        """Dimensionless residual (N, K), zero at a solution, and its Jacobian in m (N, K, K)."""
+        """Dimensionless residual (N, K), zero at a solution, and its Jacobian in m (N, K, K).
+
+        Parameters
+        ----------
+        m : (N, K) array
+        z : (N,) array
+        slopes : {"exact", "near", "none"}
+            How the second traces are found, see :class:`Full`.
+        """
         first, second = self.traces(self.ratios * m, slopes)
         inverse = self.places - z[:, None] + first
         jacobian = -m[:, :, None] * second * self.ratios
@@ -151,7 +159,18 @@ class Equations:
     def newton(
         self, m: Numbers, z: Numbers, steps: int = 30, tolerance: float = 0.0
     ) -> tuple[Numbers, Array]:
-        """Newton's method for a batch of z (N,) from m (N, K): solutions and their residuals (N,)."""
+        """Newton's method for a batch of z (N,) from m (N, K): solutions and their residuals (N,).
+
+        Parameters
+        ----------
+        m : (N, K) array
+            Where to begin.
+        z : (N,) array
+        steps : int
+            At most.
+        tolerance : float
+            Residual to stop at; with 0 that of the traces.
+        """
         tolerance = tolerance or self.traces.tolerance
         m, error = m.copy(), np.full(len(z), np.inf)
         active, chord, move = np.arange(len(z)), None, np.zeros_like(m)
@@ -173,13 +192,13 @@ class Equations:
         return m, np.where(np.isfinite(error), error, np.inf)
 
     def slope(self, m: Array, z: float) -> tuple[Array, float]:
-        r""":math:`d\mathfrak m_a/dz` at a real solution m (K,), and its stability."""
+        r""":math:`d\mathfrak m_a/dz` at a real solution m (K,) at z, and its stability."""
         second = self.traces((self.ratios * m)[None], "exact")[1][0]
         jacobian = np.diag(1 / m) - m[:, None] * second * self.ratios
         return np.linalg.solve(jacobian, m), self._stability(m, second)
 
     def stability(self, m: Array) -> float:
-        r""":math:`1 - \rho` of (eq-stability): positive outside the bulk and zero at an edge (prop-edges)."""
+        r""":math:`1 - \rho` of (eq-stability) at m (K,): positive outside the bulk and zero at an edge (prop-edges)."""
         return self._stability(m, self.traces((self.ratios * m)[None], "exact")[1][0])
 
     def _stability(self, m: Array, second: Array) -> float:
@@ -196,7 +215,16 @@ class Equations:
         return stable, real
 
     def from_above(self, z: Array, depth: float, steps: int = 12) -> Complex:
-        """Solutions just above real z (N,): from far above the axis, where iteration contracts, inward."""
+        """Solutions just above real z (N,): from far above the axis, where iteration contracts, inward.
+
+        Parameters
+        ----------
+        z : (N,) array
+        depth : float
+            Height of the first points above the axis, of the order of the law.
+        steps : int
+            Each is four times as near to the axis as the one before.
+        """
         point: Complex = np.asarray(z + 1j * depth)
         m: Complex = 1 / (self.places - point[:, None])
         for _ in range(8):

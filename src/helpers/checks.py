@@ -127,7 +127,7 @@ def _integer_vector(labels: ArrayLike, n: int, name: str) -> Labels:
 
 
 def positive(value: float, name: str) -> float:
-    """A finite number above 0, as float; TypeError or ValueError otherwise."""
+    """``value`` as a float if it is finite and above 0; otherwise TypeError or ValueError with its ``name``."""
     value = _real_number(value, name)
     if not value > 0:
         raise ValueError(f"{name} must be positive; it is {value:g}")
@@ -135,7 +135,7 @@ def positive(value: float, name: str) -> float:
 
 
 def non_negative(value: float, name: str) -> float:
-    """A finite number of 0 or more, as float; TypeError or ValueError otherwise."""
+    """``value`` as a float if it is finite and at least 0; otherwise TypeError or ValueError with its ``name``."""
     value = _real_number(value, name)
     if not value >= 0:
         raise ValueError(f"{name} must be 0 or positive; it is {value:g}")
@@ -143,7 +143,7 @@ def non_negative(value: float, name: str) -> float:
 
 
 def integer(value: object, name: str, minimum: int = 0) -> int:
-    """An integer of at least `minimum`, as int; TypeError or ValueError otherwise."""
+    """``value`` as an int if it is an integer of at least `minimum`; otherwise TypeError or ValueError with its ``name``."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be an integer; it is {value!r}")
     if value < minimum:

@@ -63,7 +63,8 @@ def equivalent_errors(
 
     Parameters
     ----------
-    As :func:`ck_error`.
+    activation, sigma_a2, p, seed, ratio
+        As in :func:`ck_error`.
 
     Returns
     -------

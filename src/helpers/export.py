@@ -57,9 +57,11 @@ class Affine(nn.Module):
         self.scale, self.offset = scale, offset
 
     def forward(self, x: Tensor) -> Tensor:
+        """``scale * x + offset``, elementwise."""
         return self.scale * x + self.offset
 
     def extra_repr(self) -> str:
+        """What ``print`` shows of it."""
         return f"scale={self.scale:.4g}, offset={self.offset:.4g}"
 
 
@@ -71,9 +73,11 @@ class Jump(nn.Module):
         self.high, self.low = high, low
 
     def forward(self, x: Tensor) -> Tensor:
+        """``high`` or ``low`` by the sign of each entry of ``x``."""
         return torch.where(x >= 0, x.new_tensor(self.high), x.new_tensor(self.low)) + 0 * x
 
     def extra_repr(self) -> str:
+        """What ``print`` shows of it."""
         return f"high={self.high:.4g}, low={self.low:.4g}"
 
 
@@ -85,10 +89,12 @@ class PiecewiseLinear(nn.Module):
         self.slope, self.knots, self.jumps = slope, tuple(knots), tuple(jumps)
 
     def forward(self, x: Tensor) -> Tensor:
+        """The piecewise linear function of each entry of ``x``."""
         ramps = [jump * torch.relu(x - knot) for knot, jump in zip(self.knots, self.jumps)]
         return self.slope * x + sum(ramps)
 
     def extra_repr(self) -> str:
+        """What ``print`` shows of it."""
         return f"slope={self.slope:.4g}, knots={self.knots}, jumps={self.jumps}"
 
 
@@ -110,6 +116,7 @@ class Polynomial(nn.Module):
         self.coefficients, self.basis = tuple(coefficients), basis
 
     def forward(self, x: Tensor) -> Tensor:
+        """The polynomial of each entry of ``x``."""
         here, above = torch.zeros_like(x), torch.zeros_like(x)
         for k, c in reversed(list(enumerate(self.coefficients))):
             if self.basis == "monomial":
@@ -120,6 +127,7 @@ class Polynomial(nn.Module):
         return here
 
     def extra_repr(self) -> str:
+        """What ``print`` shows of it."""
         return f"degree={len(self.coefficients) - 1}, basis={self.basis!r}"
 
 
@@ -133,9 +141,11 @@ class Elementwise(nn.Module):
         self.name = name
 
     def forward(self, x: Tensor) -> Tensor:
+        """The function of each entry of ``x``."""
         return _ELEMENTWISE[self.name](x)
 
     def extra_repr(self) -> str:
+        """What ``print`` shows of it."""
         return self.name
 
 

@@ -230,7 +230,13 @@ STEPS = np.sqrt(np.arange(1.0, 6.0))
 
 
 def polynomial(q: Array) -> Layer:
-    r"""Layer of :math:`\sum_k q_k h_k(\xi)`, k = 1 … 5, scaled to :math:`\sum_k q_k^2 = 1`; (5, …) array."""
+    r"""Layer of :math:`\sum_k q_k h_k(\xi)`, k = 1 … 5, scaled to :math:`\sum_k q_k^2 = 1`; (5, …) array.
+
+    Parameters
+    ----------
+    q : (5, …) array
+        Or shorter; further axes are a batch.
+    """
     q = q / np.sqrt((q * q).sum(axis=0))
     n = len(q) + 1
     f = np.concatenate([0 * q[:1], q, np.zeros((max(0, ORDER - len(q)), *q.shape[1:]))])

@@ -87,7 +87,12 @@ def relative_residuals(
 
 
 def one_layer_defect(c: Coefficients) -> float:
-    r""":math:`\alpha_3/(2\alpha_2) - 1`, 0 for every network of one hidden layer (prop-one-layer); 0 if both vanish."""
+    r""":math:`\alpha_3/(2\alpha_2) - 1`, 0 for every network of one hidden layer (prop-one-layer); 0 if both vanish.
+
+    Parameters
+    ----------
+    c : Coefficients
+    """
     return c.alpha3 / (2 * c.alpha2) - 1 if c.alpha3 > ZERO * c.gamma2 else 0.0
 
 
@@ -98,6 +103,10 @@ def one_layer_rate(c: Coefficients) -> float:
     :math:`\beta_3 = (1/2 + c_0) E[\varphi'']^2`. A centered cubic then reaches :math:`\beta_1` and
     :math:`\kappa^2` as well whenever this rate is not negative, because
     :math:`\kappa^2 \ge \tau_0^2\beta_1 + \tau_0^4\beta_3` always holds (prop-one-layer).
+
+    Parameters
+    ----------
+    c : Coefficients
     """
     return c.beta3 / (4 * c.beta2) - 0.5 if c.beta3 > ZERO * c.kappa2 else 0.0
 
@@ -115,6 +124,12 @@ def odd_cubic(c: Coefficients, tau0: float) -> tuple[float, float]:
 
     The function is :math:`q_1 h_1(x/\tau_0) + q_3 h_3(x/\tau_0)`. It exists for every odd DEQ; the other
     sign of :math:`q_3` serves as well.
+
+    Parameters
+    ----------
+    c : Coefficients
+    tau0 : float
+        The scale of the data.
     """
     first = positive(tau0, "tau0") ** 2 * c.alpha1
     return float(np.sqrt(first)), -float(np.sqrt(max(0.0, c.gamma2 - first)))
@@ -125,6 +140,12 @@ def leaky_identity(c: Coefficients, tau0: float) -> float:
 
     Zero for every network of centered leaky ReLUs, implicit or explicit, of any depth: left side minus
     right side, over :math:`\gamma^2`.
+
+    Parameters
+    ----------
+    c : Coefficients
+    tau0 : float
+        The scale of the data.
     """
     a1, a2, _ = scaled(c, tau0)
     return float(1 - a1 - FOUR_K * a2)
@@ -135,6 +156,12 @@ def leaky_roots(c: Coefficients, tau0: float) -> list[float]:
 
     Here k = π/2 − 1, :math:`A_2 = 4\tau_0^2\alpha_2/\alpha_1`, :math:`A_3 = 2\tau_0^2\alpha_3/\alpha_1`. There
     are two, one or none; ascending.
+
+    Parameters
+    ----------
+    c : Coefficients
+    tau0 : float
+        The scale of the data.
     """
     a1, a2, a3 = scaled(c, tau0)
     if a1 < ZERO:
@@ -204,6 +231,11 @@ def leaky_end(activation: str = "relu") -> float:
 
     There the two roots of (eq-leaky-y) merge. With :math:`\sigma_b^2 = 1 - \sigma_a^2`; the scale of the
     data does not matter.
+
+    Parameters
+    ----------
+    activation : Activation or str
+        A leaky ReLU.
 
     Raises
     ------

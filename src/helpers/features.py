@@ -69,7 +69,7 @@ class Extractor(nn.Module):
 
     @torch.no_grad()
     def accuracy(self, data: Dataset) -> float:
-        """Share of images whose largest output is that of their label."""
+        """Share of the images of ``data`` whose largest output is that of their label."""
         outputs = self.readout(torch.as_tensor(extract(self, data).T))
         return float(np.mean(outputs.argmax(dim=1).numpy() == data.labels))
 

@@ -222,7 +222,7 @@ class ImplicitModule(_FiniteNetwork):
 
     @torch.no_grad()
     def solution(self, X: ArrayLike | Tensor) -> Solution:
-        """Equilibria with iterations and residual of each sample, without gradients; errors as :meth:`features`."""
+        """Equilibria of the samples X (p, n) with iterations and residuals, without gradients; errors as :meth:`features`."""
         return self._solve(self.A, self._source(X))
 
     @torch.no_grad()
@@ -232,6 +232,10 @@ class ImplicitModule(_FiniteNetwork):
         With :math:`v_i` the solution of :math:`(I - J_i^\top)v_i = r`, :math:`J_i` the derivative of the
         right-hand side in h, and :math:`w_i = \varphi'(u_i) \circ v_i/\sqrt m`, the gradient of
         :math:`f(x_i)` is :math:`\sigma_a w_i h_i^\top` in A and :math:`\sigma_b w_i x_i^\top` in B.
+
+        Parameters
+        ----------
+        X : (p, n) array or tensor
         """
         X = self._input(X)
         source = self._source(X)
@@ -348,6 +352,10 @@ class ExplicitModule(_FiniteNetwork):
 
         Group 0 is :math:`W_1`, group L the readout, as with the rates :math:`c_0, \dots, c_L` of
         :func:`helpers.kernels.ntk`.
+
+        Parameters
+        ----------
+        X : (p, n) array or tensor
         """
         states, preactivations = self._layers(X)
         depth = len(preactivations)

@@ -45,6 +45,7 @@ class Moments:
 
     @classmethod
     def of(cls, mixture: GaussianMixture, n: int) -> Moments:
+        """The moments of a ``mixture`` at sample size ``n``; TypeError or ValueError for another object, or one of zeros."""
         if not isinstance(mixture, GaussianMixture):
             raise TypeError(
                 f"mixture must be a GaussianMixture, got {type(mixture).__name__}: a law needs all covariances; "
@@ -62,10 +63,26 @@ class Moments:
 
     @property
     def tau0(self) -> float:
+        r""":math:`\tau_0`, root of the mean squared norm."""
         return float(np.sqrt(np.average(self.norms, weights=self.counts)))
 
 
 def terms_of(network: Network, moments: Moments, kernel: str, trained: Trained, law: str) -> Terms:
+    """The terms of a kernel's form at a mixture's moments.
+
+    Parameters
+    ----------
+    network : ImplicitNetwork or ExplicitNetwork
+    moments : Moments
+    kernel : {"ck", "ntk"}
+    trained : as in :func:`helpers.kernels.ntk`
+    law : {"classwise", "plain"}
+
+    Raises
+    ------
+    ValueError
+        For another kernel, law or choice of weights, or a network that is not centered.
+    """
     for name, value, allowed in (
         ("kernel", kernel, ("ck", "ntk")),
         ("law", law, ("classwise", "plain")),
@@ -119,7 +136,7 @@ def _classwise(network: Network, moments: Moments, kernel: str, trained: Trained
 
 
 def perturbation(terms: Terms, moments: Moments) -> Perturbation:
-    """The bulk's equations, and what is added to it, from the terms of a kernel."""
+    """The bulk's equations, and what is added to it, from the terms of a kernel at the mixture's ``moments``."""
     mixture = moments.mixture
     gains = np.where(
         terms.gains**2 * moments.norms > FAINT * np.abs(terms.places), terms.gains, 0.0
@@ -134,7 +151,7 @@ def perturbation(terms: Terms, moments: Moments) -> Perturbation:
 
 
 def core_of(terms: Terms, gains: Array, products: Array) -> Array:
-    r""":math:`\mathcal B` of (eq-frame)."""
+    r""":math:`\mathcal B` of (eq-frame), (3K, 3K), from the ``terms``, ``gains`` (K,) and ``products`` of means (K, K)."""
     D, zero = np.diag(gains), np.zeros_like(products)
     return np.block(
         [

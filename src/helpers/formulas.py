@@ -54,6 +54,12 @@ def latex(network: ImplicitNetwork | ExplicitNetwork, digits: int = 4) -> str:
 
     Parameters, returns and errors as :func:`text`, for example
     ``x^{(1)} = \frac{1}{\sqrt{m_1}} \left(\max(W_1 x, 0) - 0.3989\right)``.
+
+    Parameters
+    ----------
+    network : ImplicitNetwork or ExplicitNetwork
+    digits : int
+        Of every number.
     """
     equations = _equations(network, _Latex(_digits(digits)))
     if len(equations) == 1:
@@ -255,7 +261,7 @@ def _needs(activation: Activation) -> int:
 
 
 def centered(activation: Activation, u: str, style: _Text) -> str:
-    """The formula of an activation at the argument ``u``, its shift subtracted."""
+    """The formula of an activation at the argument ``u``, its shift subtracted, written in a ``style``."""
     body, constant = _parts(activation, u, style)
     total = constant - activation.shift
     if abs(total) < 1e-13 * abs(constant):  # rounding of two constants that cancel

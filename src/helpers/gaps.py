@@ -25,7 +25,7 @@ SPLITS = 5
 
 
 def relative_gap(exact: Array, other: Array) -> float:
-    r""":math:`\lVert G - H\rVert/\lVert G\rVert` in operator norm, of symmetric (n, n) arrays."""
+    r""":math:`\lVert G - H\rVert/\lVert G\rVert` in operator norm, G = ``exact`` and H = ``other`` symmetric (n, n) arrays."""
     return spectra.operator_norm(exact - other) / spectra.operator_norm(exact)
 
 
@@ -52,7 +52,7 @@ def rescaled_gap(exact: Array, other: Array) -> float:
 
 
 def angle(exact: Array, other: Array, k: int = 10) -> float:
-    """Largest principal angle, in degrees, between the spans of the k leading eigenvectors."""
+    """Largest principal angle, in degrees, between the spans of the k leading eigenvectors of ``exact`` and ``other``, (n, n)."""
     spans = [spectra.top_eigenpairs(A, k)[1] for A in (exact, other)]
     return float(np.degrees(subspace_angles(*spans).max()))
 
@@ -159,7 +159,13 @@ def _explicit(network: ImplicitNetwork, description: str) -> ExplicitNetwork:
 
 
 def predictions(exact: Array, other: Array, labels: NDArray[np.int64]) -> Values:
-    """How far kernel ridge regression with two kernels and one ridge agrees, over :data:`SPLITS` splits."""
+    """How far kernel ridge regression with two kernels and one ridge agrees, over :data:`SPLITS` splits.
+
+    Parameters
+    ----------
+    exact, other : (n, n) arrays
+    labels : (n,) array of int
+    """
     order = np.random.default_rng(0).permutation(len(labels))
     agreement, right, other_right = [], [], []
     for test in np.array_split(order, SPLITS):

@@ -107,7 +107,13 @@ def ntk(network: Network, X: Matrix, trained: Trained = "default", dtype: object
 def ck_and_ntk(
     network: Network, X: Matrix, trained: Trained = "default", dtype: object = None
 ) -> tuple[Matrix, Matrix]:
-    """Both kernels, :func:`ck` and :func:`ntk`, for less than the two apart."""
+    """Both kernels, :func:`ck` and :func:`ntk`, for less than the two apart.
+
+    Parameters
+    ----------
+    network, X, trained, dtype
+        As in :func:`ntk`.
+    """
     return _compute(network, X, _chosen(trained), dtype)
 
 

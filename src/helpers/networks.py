@@ -270,7 +270,7 @@ def _clean_mean(free: Activation, s: Array) -> float:
 
 
 def warn_if_scale_differs(network: ImplicitNetwork | ExplicitNetwork, tau0: float) -> None:
-    """Warn when a network was centered at a scale more than 1 % away from that of the data."""
+    """Warn when a network was centered at a scale more than 1 % away from ``tau0``, that of the data."""
     if network.tau0 is not None and abs(network.tau0 / tau0 - 1) > 0.01:
         warnings.warn(
             f"the network was centered at tau0 = {network.tau0:.4g}, the data have tau0 = {tau0:.4g}; "
@@ -288,7 +288,7 @@ def _callers_level() -> int:
 
 
 def positive_variances(values: ArrayLike, name: str) -> Array:
-    """Variances for moments that divide by them: a sample of norm 0 gets one far below rounding."""
+    """``values`` (n,) as variances for moments that divide by them: a norm of 0 becomes one far below rounding; errors give the ``name``."""
     values = as_real_array(values, name)
     if values.size == 0 or values.min() < 0:
         raise ValueError(f"{name} must hold at least one number, each 0 or positive")

@@ -48,7 +48,7 @@ class Pairs(Protocol):
         ...
 
     def covariance(self, left: Array, right: Array, rho: Array) -> tuple[Array, Array]:
-        """Covariance and its derivative in ``rho``; trailing axes broadcast against ``rho``."""
+        """Covariance and its derivative in ``rho``, from the prepared ``left`` and ``right``; trailing axes broadcast against ``rho``."""
         ...
 
 
@@ -60,9 +60,11 @@ class Rectifier:
     b: float
 
     def prepare(self, s: Array) -> Array:
+        """Standard deviations (n,) at variances ``s`` (n,)."""
         return np.sqrt(s)
 
     def covariance(self, left: Array, right: Array, rho: Array) -> tuple[Array, Array]:
+        """Arc-cosine kernels of orders 1 and 0 (Cho and Saul 2009), without the mean; ``left``, ``right``, ``rho`` as in :class:`Pairs`."""
         odd, even = (self.a + self.b) ** 2 / 4, (self.a - self.b) ** 2 / (2 * np.pi)
         xp = namespace(rho)
         scale, angle = left * right, xp.arcsin(rho)
@@ -78,9 +80,11 @@ class Jump:
     b: float
 
     def prepare(self, s: Array) -> Array:
+        """Ones: a jump has no scale; ``s`` (n,) are variances."""
         return np.ones_like(s)
 
     def covariance(self, left: Array, right: Array, rho: Array) -> tuple[Array, Array]:
+        """Arc-cosine kernel of order 0 (Cho and Saul 2009), without the mean; ``left``, ``right``, ``rho`` as in :class:`Pairs`."""
         xp, height = namespace(rho), (self.a - self.b) ** 2 / (2 * np.pi)
         with np.errstate(divide="ignore"):
             slope = height / xp.sqrt((1 - rho) * (1 + rho))
@@ -92,9 +96,11 @@ class ErrorFunction:
     """erf(x), the arcsine kernel of Williams (1996)."""
 
     def prepare(self, s: Array) -> Array:
+        r"""The factors :math:`\sqrt{2s/(1 + 2s)}` at variances ``s`` (n,)."""
         return np.sqrt(2 * s / (1 + 2 * s))
 
     def covariance(self, left: Array, right: Array, rho: Array) -> tuple[Array, Array]:
+        """The arcsine kernel (Williams 1996); ``left``, ``right``, ``rho`` as in :class:`Pairs`."""
         xp, scale = namespace(rho), left * right
         sine = scale * rho
         return 2 / np.pi * xp.arcsin(sine), 2 / np.pi * scale / xp.sqrt((1 - sine) * (1 + sine))
@@ -105,9 +111,11 @@ class Sine:
     """sin(x): E[sin u sin v] = exp(-(s+t)/2) sinh(c)."""
 
     def prepare(self, s: Array) -> Array:
+        """Standard deviations (n,) at variances ``s`` (n,)."""
         return np.sqrt(s)
 
     def covariance(self, left: Array, right: Array, rho: Array) -> tuple[Array, Array]:
+        """The formula of the class; ``left``, ``right``, ``rho`` as in :class:`Pairs`."""
         xp, scale, half = namespace(rho), left * right, (left**2 + right**2) / 2
         c = scale * rho
         size = xp.abs(c)
@@ -120,9 +128,11 @@ class Cosine:
     """cos(x): E[cos u cos v] = exp(-(s+t)/2) cosh(c)."""
 
     def prepare(self, s: Array) -> Array:
+        """Standard deviations (n,) at variances ``s`` (n,)."""
         return np.sqrt(s)
 
     def covariance(self, left: Array, right: Array, rho: Array) -> tuple[Array, Array]:
+        """The formula of the class, without the mean; ``left``, ``right``, ``rho`` as in :class:`Pairs`."""
         xp, scale, half = namespace(rho), left * right, (left**2 + right**2) / 4
         c = scale * rho
         size = xp.abs(c) / 2
@@ -137,9 +147,11 @@ class Bell:
     """exp(-x^2/2): E = 1/sqrt((1+s)(1+t) - c^2)."""
 
     def prepare(self, s: Array) -> Array:
+        r"""Rows :math:`\sqrt{s/(1 + s)}` and :math:`1/\sqrt{1 + s}` at variances ``s`` (n,)."""
         return np.array([np.sqrt(s / (1 + s)), 1 / np.sqrt(1 + s)])
 
     def covariance(self, left: Array, right: Array, rho: Array) -> tuple[Array, Array]:
+        """The formula of the class, without the mean; ``left``, ``right``, ``rho`` as in :class:`Pairs`."""
         scale, means = left[0] * right[0], left[1] * right[1]
         q = (scale * rho) ** 2
         root = namespace(rho).sqrt(1 - q)
@@ -155,6 +167,7 @@ class Hinges:
     jumps: tuple[float, ...]
 
     def prepare(self, s: Array) -> Array:
+        """Rows at variances ``s`` (n,): root, levels of the knots, mean slopes, mean hinges."""
         root = np.sqrt(s)
         # a knot beyond 10 standard deviations is a line to rounding, but its square would cancel
         levels = [np.clip(knot / root, -10.0, 10.0) for knot in self.knots]
@@ -168,6 +181,7 @@ class Hinges:
         )
 
     def covariance(self, left: Array, right: Array, rho: Array) -> tuple[Array, Array]:
+        """A sum over pairs of hinges, without the mean; ``left``, ``right``, ``rho`` as in :class:`Pairs`."""
         if is_tensor(rho):  # torch has no T function of Owen
             return _through_numpy(self.covariance, left, right, rho)
         m = len(self.knots)
@@ -243,7 +257,7 @@ class Polynomial:
     origin: float
 
     def expansion(self, s: Array) -> Array:
-        """Coefficients c_0 ... c_N in orthonormal Hermite polynomials, shape (N + 1, n)."""
+        """Coefficients c_0 ... c_N in orthonormal Hermite polynomials, shape (N + 1, n), at variances ``s`` (n,)."""
         w, rows = np.array(self.weights), []
         for k in range(len(w)):
             i = np.arange((len(w) - k + 1) // 2)
@@ -255,9 +269,11 @@ class Polynomial:
         return np.array(rows)
 
     def prepare(self, s: Array) -> Array:
+        """The :meth:`expansion` at variances ``s`` (n,)."""
         return self.expansion(s)
 
     def covariance(self, left: Array, right: Array, rho: Array) -> tuple[Array, Array]:
+        """The finite series, summed by Horner's rule; ``left``, ``right``, ``rho`` as in :class:`Pairs`."""
         return _horner(left, right, rho)
 
 
@@ -277,6 +293,7 @@ class Wedge:
         return np.concatenate([head, grid.basis(s)])
 
     def covariance(self, left: Array, right: Array, rho: Array) -> tuple[Array, Array]:
+        """Clenshaw's sum over the tables; ``left``, ``right``, ``rho`` as in :class:`Pairs`."""
         grid = wedge.Grid(*(int(row.reshape(-1)[0]) for row in left[:2]))
         scale, y = left[2] * right[2], wedge.coordinate(rho, namespace(rho))
         value, slope = (
@@ -326,7 +343,7 @@ class Series:
     name: str = "activation"
 
     def prepare(self, s: Array) -> Array:
-        """Rows: the standard deviation in the place of c_0, then c_1 ... c_N, then r."""
+        """Rows at variances ``s`` (n,): the standard deviation in the place of c_0, then c_1 ... c_N, then r."""
         ends, degree = np.array([s.min(), s.max()]), 32
         while (
             degree < MAX_DEGREE[not self.kinks]
@@ -346,6 +363,7 @@ class Series:
         return np.concatenate([rows, (norms - (rows**2).sum(axis=0))[None]])
 
     def covariance(self, left: Array, right: Array, rho: Array) -> tuple[Array, Array]:
+        """The series, summed by Horner's rule, or quadrature where it does not reach; ``left``, ``right``, ``rho`` as in :class:`Pairs`."""
         value, slope = _horner(left[:-1], right[:-1], rho)
         far = self._left_out_of_reach(left, right, rho)
         if far is not None:

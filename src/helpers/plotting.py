@@ -52,7 +52,7 @@ def use_style() -> None:
 
 
 def panels(columns: int = 2, height: float = 3.4) -> tuple[Figure, Sequence[Axes]]:
-    """A row of axes, always as a sequence."""
+    """A row of axes, ``columns`` of them and ``height`` inches high, always as a sequence."""
     figure, axes = plt.subplots(1, columns, figsize=(3.6 * columns, height), squeeze=False)
     return figure, axes[0]
 

@@ -73,7 +73,7 @@ def images(
 
 
 def training(data: str) -> Tensor:
-    """The images that ship, (784, 10000), centered and scaled by themselves."""
+    """The images of ``data`` that ship, (784, 10000), centered and scaled by themselves."""
     return _scaled(datasets.load(data).X, data)
 
 
@@ -86,7 +86,16 @@ def _scaled(X: NDArray[np.float64], data: str) -> Tensor:
 
 
 def realized(activation: str, name: str, width: int, seed: int) -> Module:
-    """One of the networks of :func:`network` with random weights, in single precision."""
+    """One of the networks of :func:`network` with random weights, in single precision.
+
+    Parameters
+    ----------
+    activation, name : str
+        As in :func:`network`.
+    width : int
+        Of every layer.
+    seed : int
+    """
     chosen = network(activation, name)
     solver = SOLVER if isinstance(chosen, ImplicitNetwork) else None
     return finite.realize(chosen, 784, width, seed, dtype=torch.float32, solver=solver)
@@ -94,7 +103,7 @@ def realized(activation: str, name: str, width: int, seed: int) -> Module:
 
 @torch.no_grad()
 def features(module: Module, X: Tensor) -> Tensor:
-    """Features (m, n) of many images, a batch at a time."""
+    """Features (m, n) of a ``module`` for many images X (784, n), a batch at a time."""
     return torch.cat([module.features(part) for part in X.split(BATCH, dim=1)], dim=1)
 
 
@@ -143,12 +152,22 @@ def accuracy(
 
 
 def descended(data: str, activation: str, width: int, seed: int) -> Values:
-    """:func:`accuracy` with stochastic gradient descent and with Adam, the protocol of Ling et al. (2024)."""
+    """:func:`accuracy` with stochastic gradient descent and with Adam, the protocol of Ling et al. (2024).
+
+    Parameters
+    ----------
+    data, activation, width, seed
+        As in :func:`accuracy`.
+    """
     return accuracy(data, activation, width, seed, ("sgd", "adam"), epochs=15)
 
 
 def limit(data: str, activation: str) -> Values:
     """Infinite width: kernel ridge regression with the exact conjugate kernels.
+
+    Parameters
+    ----------
+    data, activation : str
 
     Returns
     -------

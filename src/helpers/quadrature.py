@@ -29,7 +29,7 @@ def _legendre() -> tuple[Array, Array]:
 
 
 def reach(f: Function, s: Array, name: str) -> float:
-    r"""Standard deviations beyond which :math:`f(\sqrt s\,\xi)^2` and :math:`\xi^2` carry no mass.
+    r"""Standard deviations beyond which :math:`f(\sqrt s\,\xi)^2` and :math:`\xi^2` carry no mass; ``name`` is that of f in errors.
 
     The largest variance decides: exp has its mass near :math:`2\sqrt s`.
 
@@ -52,7 +52,18 @@ def reach(f: Function, s: Array, name: str) -> float:
 
 
 def fineness(f: Function, s: Array, kinks: tuple[float, ...], far: float, name: str) -> float:
-    r"""Panels a panel of :func:`rule` that :math:`E[f^2]` asks for at the largest variance.
+    """Panels a panel of :func:`rule` that :math:`E[f^2]` asks for at the largest variance.
+
+    Parameters
+    ----------
+    f : callable
+    s : (n,) array
+        Variances.
+    kinks : tuple of float
+    far : float
+        As in :func:`rule`.
+    name : str
+        That of f in errors.
 
     Raises
     ------

@@ -29,7 +29,7 @@ EPOCHS, BATCH = 30, 100
 
 @dataclass(frozen=True, eq=False)
 class Readout:
-    """A trained readout.
+    r"""A trained readout.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class Readout:
     ridge: float = 0.0
 
     def outputs(self, H: ArrayLike | Tensor) -> Array:
-        """Outputs (K, n) of the samples whose features (m, n) are given.
+        """Outputs (K, n) of the samples whose features H (m, n) are given.
 
         Raises
         ------
@@ -58,12 +58,12 @@ class Readout:
         return (torch.as_tensor(self.weights, dtype=H.dtype).T @ H).numpy().astype(np.float64)
 
     def predict(self, H: ArrayLike | Tensor) -> NDArray[np.int64]:
-        """The class of the largest output of each sample."""
+        """The class (n,) of the largest output of each sample, from features H (m, n)."""
         classes: NDArray[np.int64] = self.outputs(H).argmax(axis=0)
         return classes
 
     def accuracy(self, H: ArrayLike | Tensor, labels: ArrayLike) -> float:
-        """Share of samples whose decision is their label; not every class need be there."""
+        """Share of samples, features H (m, n), whose decision is their label; not every class of ``labels`` (n,) need be there."""
         decisions, labels = self.predict(H), np.asarray(labels)
         if labels.shape != decisions.shape:
             raise ValueError(
@@ -132,7 +132,7 @@ def _as_features(H: ArrayLike | Tensor) -> Tensor:
 
 
 def targets(labels: NDArray[np.int64], classes: int) -> Array:
-    """One-hot rows (n, K) minus their mean 1/K: a constant that no decision depends on."""
+    """One-hot rows (n, K) of ``labels`` (n,) in K ``classes``, minus their mean 1/K: a constant that no decision depends on."""
     return np.eye(classes)[labels] - 1 / classes
 
 

@@ -14,7 +14,7 @@ Recipe = dict[str, Any]
 
 
 def named(activation: Activation) -> bool:
-    """Whether its name and parameters make this very function again."""
+    """Whether the name and parameters of ``activation`` make this very function again."""
     if activation.name not in activations.names():
         return False
     x = np.linspace(-6.03, 6.07, 41)

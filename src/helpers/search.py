@@ -47,17 +47,18 @@ class Problem:
         return self.family.size * self.depth + (0 if self.rates else self.depth)
 
     def parts(self, x: Array) -> tuple[list[Array], tuple[float, ...]]:
-        """Raw parameters layer by layer, and the rates."""
+        """Raw parameters layer by layer, and the rates, from the unknowns x (n, …)."""
         cut = self.family.size * self.depth
         layers = list(x[:cut].reshape(self.depth, self.family.size, *x.shape[1:]))
         return layers, self.rates or (*x[cut:] ** 2, 1.0)
 
     def expansion(self, x: Array) -> rule.Expansion:
+        """The expansion of the network that the unknowns x (n, …) stand for."""
         layers, rates = self.parts(x)
         return rule.of_layers([self.family.layer(layer) for layer in layers], rates)
 
     def equations(self, found: rule.Expansion) -> Array:
-        """Relative residuals; of a coefficient that has to vanish, the roots whose squares it is a sum of."""
+        """Relative residuals of ``found``; of a coefficient that has to vanish, the roots whose squares it is a sum of."""
         parts = [
             (value - goal)[None] / goal if goal > ZERO else root
             for value, root, goal in zip(found.coefficients, found.roots, self.target)
@@ -65,7 +66,7 @@ class Problem:
         return np.concatenate(parts)
 
     def mismatch(self, found: rule.Expansion) -> Array:
-        """Differences of the drifts as the rule measures them: the length of this vector is the spread."""
+        """Differences of the drifts of ``found`` as the rule measures them: the length of this vector is the spread."""
         return rule.mismatch((found.drifts.T - self.drifts).T)
 
 
@@ -129,7 +130,7 @@ def _descend(problem: Problem, start: Array) -> Solution:
 
 
 def fit(residuals: Callable[[Array], Array], start: Array, passes: int) -> Array:
-    """Least squares from a starting point, in at most ``passes`` steps of Levenberg and Marquardt."""
+    """Least squares of ``residuals`` from ``start`` (n,), in at most ``passes`` steps of Levenberg and Marquardt."""
 
     def padded(x: Array) -> Array:  # MINPACK wants as many residuals as unknowns
         values = residuals(x)
@@ -146,14 +147,14 @@ def fit(residuals: Callable[[Array], Array], start: Array, passes: int) -> Array
 
 
 def jacobian(residuals: Callable[[Array], Array], x: Array) -> Array:
-    """Central differences in all directions, one batch of 2n points."""
+    """Central differences of ``residuals`` at x (n,) in all directions, one batch of 2n points."""
     steps = 1e-6 * np.eye(x.size)
     values = residuals(np.concatenate([x[:, None] + steps, x[:, None] - steps], axis=1))
     return (values[:, : x.size] - values[:, x.size :]) / 2e-6
 
 
 def newton(equations: Callable[[Array], Array], x: Array, steps: int = 8) -> Array:
-    """Gauss-Newton steps of least length: the nearest exact solution, to rounding."""
+    """Gauss-Newton steps of least length from x (n,): the nearest exact solution of ``equations``, to rounding."""
     value = equations(x)
     for _ in range(steps):
         slopes = jacobian(equations, x)
@@ -184,7 +185,7 @@ class Joint:
     targets: tuple[Array, Array, float]
 
     def equations(self, x: Array) -> Array:
-        """Relative residuals; the rates are squares of the last depth + 1 unknowns."""
+        """Relative residuals at x (n, …); the rates are squares of the last depth + 1 unknowns."""
         cut = self.family.size * self.depth
         raw = x[:cut].reshape(self.depth, self.family.size, *x.shape[1:])
         layers, rates = [self.family.layer(one) for one in raw], list(x[cut:] ** 2)
@@ -200,7 +201,7 @@ class Joint:
 
 
 def best_joint(joint: Joint, seed: int) -> float:
-    """Root of the least sum of squares over the starting points."""
+    """Root of the least sum of squares of a ``joint`` problem over starting points drawn by the ``seed``."""
     draws = np.random.default_rng(seed)
     size = (joint.family.size + 1) * joint.depth + 1
     ends = [fit(joint.equations, draws.standard_normal(size), 300) for _ in range(STARTS)]
@@ -208,5 +209,5 @@ def best_joint(joint: Joint, seed: int) -> float:
 
 
 def layers_of(problem: Problem, x: Array) -> list[Layer]:
-    """The layers of a solution."""
+    """The layers of a solution x (n,) of a ``problem``."""
     return [problem.family.layer(layer) for layer in problem.parts(x)[0]]

@@ -35,7 +35,9 @@ class Histogram:
 
 
 def histogram(
-    values: ArrayLike, bins: int = 60, range: tuple[float, float] | None = None
+    values: ArrayLike,
+    bins: int = 60,
+    range: tuple[float, float] | None = None,  # noqa: A002  # as in numpy.histogram
 ) -> Histogram:
     """Density of eigenvalues on equal bins.
 

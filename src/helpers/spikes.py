@@ -56,14 +56,14 @@ class Perturbation:
         object.__setattr__(self, "signs", np.sign(values[keep]))
 
     def of_all(self, z: float, m: Array) -> Array:
-        """The solutions of all classes, from those of the coupled ones."""
+        """The solutions (K,) of all classes at z, from those of the coupled ones, m."""
         every = np.empty(len(self.places))
         every[self.coupled] = m
         every[~self.coupled] = 1 / (self.places[~self.coupled] - z)
         return every
 
     def matrix(self, z: float, m: Array) -> Array:
-        r""":math:`\mathcal W = \operatorname{diag}(\pm1) + L^\top\mathcal S L` (eq-inertia), increasing in z."""
+        r""":math:`\mathcal W = \operatorname{diag}(\pm1) + L^\top\mathcal S L` (eq-inertia), increasing in z, at the solutions m."""
         shares = self.ratios * self.of_all(z, m)
         energy = self.energy(self.equations.ratios * m)
         middle = block_diag(np.diag(shares), np.diag(shares * self.spread), energy)
@@ -71,7 +71,7 @@ class Perturbation:
         return np.diag(self.signs) + added
 
     def negative(self, z: float, m: Array) -> int:
-        """Number of negative eigenvalues of that matrix."""
+        """Number of negative eigenvalues of :meth:`matrix` at z and m."""
         if not len(self.signs):
             return 0
         values = np.linalg.eigvalsh(self.matrix(z, m))
@@ -79,7 +79,7 @@ class Perturbation:
         return int((values < -1e-14 * np.abs(values).max()).sum())
 
     def energy(self, shares: Array, change: Array | None = None) -> Array:
-        r""":math:`M^\top(I - \bar P)M`, or its derivative, with that of the shares given."""
+        r""":math:`M^\top(I - \bar P)M`, (K, K), at ``shares`` (K,); or its derivative along their ``change`` (K,)."""
         traces, M = self.equations.traces, self.means
         if isinstance(traces, Commuting):
             P = 1 / (1 + shares @ traces.values)
@@ -89,7 +89,7 @@ class Perturbation:
         return M.T @ (M - PM) if change is None else PM.T @ (change @ flat).reshape(p, p) @ PM
 
     def alignments(self, z: float, m: Array, order: list[int]) -> Array:
-        """Alignments (eq-alignment) of the spikes at z whose eigenvalues in the matrix are the given ones."""
+        """Alignments (eq-alignment) of the spikes at z, with solutions m, whose places among the eigenvalues are ``order``."""
         inner = self.equations.slope(m, z)[0] if len(m) else m
         energy = self.energy(self.equations.ratios * m, self.equations.ratios * inner)
         every = self.of_all(z, m)

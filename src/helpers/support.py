@@ -53,7 +53,7 @@ class Interval:
         return self.at_angle(np.arccos(np.clip((z - middle) / half, -1.0, 1.0)))
 
     def at_angle(self, angle: Array) -> Complex:
-        """The same at given angles."""
+        """The same at given ``angle`` (N,), 0 at the upper end."""
         return _barycentric(np.exp(1j * angle), self.support, self.weights, self.values)
 
 
@@ -75,7 +75,7 @@ class Sampled:
         return np.stack([np.interp(z, self.points, column) for column in self.values.T], axis=1)
 
     def at_angle(self, angle: Array) -> Complex:
-        """The same at given angles."""
+        """The same at given ``angle`` (N,), 0 at the upper end."""
         middle, half = (self.lower + self.upper) / 2, (self.upper - self.lower) / 2
         return self.at(middle + half * np.cos(angle))
 
@@ -128,7 +128,7 @@ class Bulk:
         object.__setattr__(self, "_integrals", [self._integral(i) for i in self.intervals])
 
     def density(self, x: Array, shares: Array) -> Array:
-        r""":math:`\frac1\pi\operatorname{Im}\sum_a\pi_a\mathfrak m_a(x)` (eq-density), zero outside."""
+        r""":math:`\frac1\pi\operatorname{Im}\sum_a\pi_a\mathfrak m_a(x)` (eq-density) with ``shares`` :math:`\pi_a` (K,), zero outside."""
         density = np.zeros(x.shape)
         for interval in self.intervals:
             inside = (x > interval.lower) & (x < interval.upper)
@@ -140,7 +140,7 @@ class Bulk:
         return np.array([integral(np.pi) for integral in self._integrals])
 
     def cdf(self, x: Array, shares: Array) -> Array:
-        """Mass at or below x, without atoms."""
+        """Mass at or below x (N,), without atoms, with ``shares`` (K,) of the classes."""
         total = np.zeros(x.shape)
         for interval, integral in zip(self.intervals, self._integrals):
             middle, half = (

@@ -66,7 +66,7 @@ class Sweep:
             yield dict(zip(self.grid, values))
 
     def key(self, point: dict[str, Any]) -> str:
-        """Content hash of one run."""
+        """Content hash of one run at a ``point`` of the grid."""
         return digest([self.task.__name__, self.version, point])
 
 
@@ -153,7 +153,7 @@ def run(sweep: Sweep, workers: int | None = None, folder: Path | None = None) ->
 
 
 def read(sweep: Sweep, folder: Path | None = None) -> Table:
-    """The table of a sweep that was run.
+    """The table of a sweep that was run and left in ``folder``.
 
     Raises
     ------
@@ -205,7 +205,7 @@ def _noted(journal: Path) -> dict[str, Values]:
 
 
 def digest(content: Any) -> str:
-    """Hash of anything that JSON can write."""
+    """Hash of ``content``, anything that JSON can write."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
@@ -220,7 +220,7 @@ def circumstances() -> dict[str, str]:
 
 
 def save(result: dict[str, Any], name: str, folder: Path | None = None) -> Path:
-    """Write a result as JSON with its hash, whole or not at all."""
+    """Write a result under a ``name`` in ``folder`` as JSON with its hash, whole or not at all."""
     folder = folder or RESULTS
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
@@ -232,7 +232,7 @@ def save(result: dict[str, Any], name: str, folder: Path | None = None) -> Path:
 
 
 def load(name: str, parameters: dict[str, Any], folder: Path | None = None) -> dict[str, Any]:
-    """Read a result that was computed with exactly these parameters and not touched since.
+    """Read the result ``name`` in ``folder`` that was computed with exactly these ``parameters`` and not touched since.
 
     Raises
     ------

@@ -29,7 +29,7 @@ def bands(n: int, width: int) -> list[slice]:
 
 
 def upper(n: int, width: int) -> list[Tile]:
-    """Tiles of the upper triangle, diagonal included."""
+    """Tiles of the upper triangle of an (n, n) matrix, of a ``width``, diagonal included."""
     cuts = bands(n, width)
     return [(rows, columns) for index, rows in enumerate(cuts) for columns in cuts[index:]]
 
@@ -63,7 +63,7 @@ def fill(kernels: tuple[Matrix, ...], block: Block) -> None:
 def in_threads(
     work: Callable[[Task], Result], tasks: Sequence[Task], what: str, workers: int
 ) -> Iterator[Result]:
-    """Results of the tasks, in their order, under a progress bar; an interrupt drops what has not begun."""
+    """Results of ``work`` on the tasks, in their order, by ``workers`` threads, under a progress bar; an interrupt drops what has not begun."""
     if workers == 1:
         yield from map(work, track(tasks, len(tasks), what))
         return
@@ -84,7 +84,7 @@ def threads() -> int:
 
 
 def require_memory(n: int, matrices: int, itemsize: int) -> None:
-    """Refuse before allocating when n x n numbers cannot fit.
+    """Refuse before allocating when ``matrices`` of n x n numbers of ``itemsize`` bytes cannot fit.
 
     Raises
     ------

@@ -39,10 +39,12 @@ class Grid:
 
     @classmethod
     def of(cls, s: Array) -> Grid:
+        """The grid that the variances s (n,) need."""
         top = int(np.ceil(4 * np.log2(s.max())))
         return cls(top, int(sum(1 << int(k) for k in np.unique(_depth(s, top)))))
 
     def pieces(self) -> list[int]:
+        """Numbers of the pieces that hold a sample."""
         return [k for k in range(PIECES) if self.occupied >> k & 1]
 
     def nodes(self) -> Array:
@@ -71,7 +73,7 @@ def _depth(s: Array, top: int) -> Array:
 
 
 def coordinate(rho: Array, xp: ModuleType = np) -> Array:
-    r"""The variable :math:`y` in [-1, 1] of :math:`\rho = \sin(\tfrac\pi2\sin(\tfrac\pi2 y))`.
+    r"""The variable :math:`y` in [-1, 1] of :math:`\rho = \sin(\tfrac\pi2\sin(\tfrac\pi2 y))`, by ``xp``, numpy or torch.
 
     One arcsine makes the covariance of a function smooth at both ends, if the function is so on either
     side of zero; where it grows with a broken power, the second one tames the logarithm of the angle.
