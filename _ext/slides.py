@@ -25,6 +25,7 @@ from sphinx.application import Sphinx
 
 STATEMENTS = ["assumption", "definition", "theorem", "proposition", "corollary", "lemma"]
 SHOWN = ", ".join([*(f".proof.{kind}" for kind in STATEMENTS), "figure", ".tip", "section > .math"])
+ROOM = 1800  # characters of HTML on a slide that lists
 DECK = """<!DOCTYPE html>
 <html lang="en" data-theme="light">
 <head>
@@ -150,19 +151,28 @@ def equations(first: Tag) -> list[Tag]:
 def gathered(page: Page) -> Iterator[Slide]:
     """What is collected from all over a page: its claims, and its exercises."""
     lines = [line for pre in page.article.select(".cell_output pre") for line in claims(pre)]
-    if lines:
-        body = "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>"
-        yield Slide("claims", "What was measured", body, page)
+    for part in parts([f"<li>{html.escape(line)}</li>" for line in lines]):
+        yield Slide("claims", "What was measured", f"<ul>{part}</ul>", page)
     exercises = page.article.select(".exercise")
-    if exercises:
-        body = "".join(fragment(page, exercise) for exercise in exercises)
-        yield Slide("exercises", "Exercises", body, page, exercises[0].get("id", ""))
+    for part in parts([fragment(page, exercise) for exercise in exercises]):
+        yield Slide("exercises", "Exercises", part, page, exercises[0].get("id", ""))
+
+
+def parts(items: list[str]) -> list[str]:
+    """Pieces of HTML put together, as many at a time as a slide has room for."""
+    found: list[str] = []
+    for item in items:
+        if not found or len(found[-1]) + len(item) > ROOM:
+            found.append("")
+        found[-1] += item
+    return found
 
 
 def claims(output: Tag) -> list[str]:
     """Sentence and value of the claims among the lines of an output, without their labels."""
     lines = [line for line in output.get_text().splitlines() if line.endswith(", holds")]
-    return [line.partition(": ")[2].removesuffix(", holds") for line in lines]
+    lines = [line.partition(": ")[2].removesuffix(", holds") for line in lines]
+    return [line.replace(" <= ", " ≤ ").replace(" >= ", " ≥ ") for line in lines]
 
 
 def heading(page: Page, element: Tag) -> str:
