@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import editions
 from docutils import nodes
 from executed import Execution, cache_folder, executed
 from markdown_directive import MarkdownDirective, escape
@@ -145,6 +146,13 @@ def require(claims: list[Claim], chapters: dict[str, list[str]]) -> None:
         logger.warning("%s.md: no claims.check of a notebook bears out %s", page, label)
 
 
+def outside_solutions(claims: list[Claim], root: Path) -> list[Claim]:
+    """Claims of cells that students see."""
+    book = editions.documents(root)
+    cut = {name: editions.solution_cells(document) for name, document in book.items()}
+    return [claim for claim in claims if claim.cell not in cut[f"notebooks/{claim.notebook}"]]
+
+
 class Claims(MarkdownDirective):
     """Sentences that sum up, and the claims of each chapter in a section of its own."""
 
@@ -156,9 +164,12 @@ class Claims(MarkdownDirective):
         known = {label for own in chapters.values() for label in own}
         require(claims, chapters)
         found = self.parsed([summary(claims, known)])
+        shown = claims if self.config.solutions else outside_solutions(claims, root)
+        hidden = {claim.label for claim in claims} - {claim.label for claim in shown}
         for page, own in chapters.items():
             heading = re.search(r"^# (.+)$", (root / f"{page}.md").read_text("utf-8"), re.MULTILINE)
-            found += self.section(heading[1], f"claims-{Path(page).name}", rows(claims, own))
+            listed = rows(shown, [label for label in own if label not in hidden])
+            found += self.section(heading[1], f"claims-{Path(page).name}", listed)
         lost = [row(claim, known=False) for claim in claims if claim.label not in known]
         return found + self.section("Labels that lead nowhere", "claims-lost", lost)
 

@@ -245,6 +245,13 @@ def complaint_of(piece: Piece, exercises: set[str], hidden: set[str]) -> str | N
     return f"{into[0]} lies in a solution, which students lack: refer elsewhere" if into else None
 
 
+def solution_cells(document: Document) -> set[int]:
+    """Which code cells belong to solutions, counted from 1 among the code cells."""
+    code = [number for number, cell in enumerate(document.cells) if cell.is_code]
+    solving = {piece.cell for piece in document.pieces if piece.solves}
+    return {place for place, number in enumerate(code, 1) if number in solving}
+
+
 # ---------------------------------------------------------------- without solutions
 
 

@@ -198,7 +198,8 @@ def fragment(page: Page, element: Tag) -> str:
     for dropped in element.select(".headerlink, script, button"):
         dropped.decompose()
     for tag in [element, *element.find_all(True)]:
-        tag.attrs.pop("id", None)
+        for name in ("id", "loading"):
+            tag.attrs.pop(name, None)
         for name in ("href", "src"):
             if name in tag.attrs:
                 tag[name] = from_deck(page, tag[name])

@@ -107,6 +107,14 @@ def test_a_malformed_solution_names_page_and_cell(cells, cell, message):
     assert message in str(caught.value)
 
 
+def test_code_cells_of_solutions_are_counted_among_code_cells():
+    texts = [EXERCISE, START, END]
+    cells = [editions.Cell(text) for text in texts]
+    code = [editions.Cell("x", is_code=True)] * 3
+    document = editions.Document("x", (code[0], *cells[:2], code[1], cells[2], code[2]))
+    assert editions.solution_cells(document) == {2}
+
+
 def test_the_exercises_and_solutions_of_the_book_are_whole():
     editions.check(BOOK.values())
 
@@ -339,6 +347,14 @@ def test_student_edition_of_the_toy(without):
     ]
     assert SECRET not in path.read_text(encoding="utf-8")
     assert "total 45" in path.read_text(encoding="utf-8")  # outputs are kept
+
+
+def test_student_edition_installs_the_package_where_the_repository_is_known(without, tmp_path):
+    root = shutil.copytree(without, tmp_path / "book")
+    address = {"BOOK_REPOSITORY": "https://example.org/book", "BOOK_BRANCH": "v1"}
+    assert tool(root, "student", **address).returncode == 0
+    (path,) = (root / "_build" / "student").glob("*.ipynb")
+    assert "git+https://example.org/book@v1" in nbformat.read(path, as_version=4).cells[0].source
 
 
 @pytest.mark.parametrize("command", ["student", "book"])
