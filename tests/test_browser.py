@@ -1,0 +1,103 @@
+"""Every page in a browser, in the light theme, without scripts and without a server; ``make test`` builds them first."""
+
+from functools import cache
+
+import browsing
+import pytest
+from browsing import HTML, PAGES
+
+FIRST_VIEW = 1_500_000  # bytes
+
+each_page = pytest.mark.parametrize("page", PAGES)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with browsing.launched() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def site():
+    with browsing.served() as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def look(browser, site):
+    """Each page is looked at once."""
+    return cache(lambda page: browsing.look(browser, f"{site}{page}.html", "light"))
+
+
+@each_page
+def test_nothing_goes_wrong_and_nothing_is_asked_of_another_host(look, page):
+    assert not look(page).errors
+    assert not look(page).failures
+
+
+@each_page
+def test_all_math_is_rendered_and_all_images_are_there(look, page):
+    assert not look(page).unrendered
+    assert not look(page).missing_images
+
+
+@each_page
+def test_readers_with_a_keyboard_or_a_screen_reader_find_their_way(look, page):
+    assert not look(page).violations
+
+
+@each_page
+def test_text_fits_a_phone(look, page):
+    assert not look(page).wider_than_phone
+
+
+@each_page
+def test_first_view_is_small(look, page):
+    assert 50_000 < look(page).size < FIRST_VIEW
+
+
+@each_page
+def test_a_reader_without_scripts_gets_text_math_and_figures(browser, site, page):
+    if page == "search":
+        pytest.skip("searching takes a script")
+    with browsing.opened(browser, f"{site}{page}.html", java_script_enabled=False) as (tab, visit):
+        seen = tab.inner_text("article")
+        held = tab.evaluate("() => document.querySelector('article').textContent.length")
+        math = tab.evaluate("() => document.querySelectorAll('article .math').length")
+        assert len(seen) > 0.8 * held
+        assert seen.count("\\(") + seen.count("\\[") >= 0.9 * math
+        assert not tab.evaluate(browsing.MISSING_IMAGES)
+    assert not visit.failures
+
+
+@pytest.mark.parametrize(
+    "page", ["index", "book/index", "book/implicit_ck", "notebooks/35_spectrum"]
+)
+def test_pages_open_from_a_folder(browser, page):
+    with browsing.opened(browser, (HTML / f"{page}.html").as_uri()) as (tab, visit):
+        tab.wait_for_selector("article h1")
+        browsing.wait_for_math(tab)
+        assert not tab.evaluate(browsing.MATH)
+        assert not tab.evaluate(browsing.MISSING_IMAGES)
+    assert not visit.errors
+    assert not visit.failures
+
+
+def test_search_finds_a_word(browser, site):
+    with browsing.opened(browser, f"{site}search.html?q=resolvent") as (tab, visit):
+        tab.wait_for_selector("#search-results li a")
+        hits = tab.locator("#search-results li a").all_inner_texts()
+    assert any("Random matrices" in hit for hit in hits)
+    assert not visit.errors
+
+
+def test_the_button_changes_the_theme_and_it_lasts(browser, site):
+    with browsing.opened(browser, f"{site}book/index.html", color_scheme="light") as (tab, _):
+        theme = "() => document.documentElement.dataset.theme"
+        for _ in range(3):
+            if tab.evaluate(theme) == "dark":
+                break
+            tab.locator("button.theme-switch-button:visible").first.click()
+        assert tab.evaluate(theme) == "dark"
+        tab.reload()
+        assert tab.evaluate(theme) == "dark"
