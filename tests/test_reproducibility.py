@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from bs4 import BeautifulSoup
 from conftest import NOTEBOOKS, ROOT
 
 sys.path.insert(0, str(ROOT / "_ext"))
@@ -59,6 +60,26 @@ def test_the_commit(tmp_path):
     assert page.commit(tmp_path).count("`") == 2 and "changes" not in page.commit(tmp_path)
     (tmp_path / "new").touch()
     assert page.commit(tmp_path).endswith("with changes that are not committed")
+
+
+def cells(name, table):
+    """Texts of the cells of a table of a built page, row by row."""
+    text = (ROOT / "_build" / "html" / "book" / f"{name}.html").read_text(encoding="utf-8")
+    rows = BeautifulSoup(text, "html.parser").select(f"article {table} tbody tr")
+    return [[cell.get_text().strip() for cell in row.select("td")] for row in rows]
+
+
+def test_every_notebook_was_measured_and_keeps_its_budget():
+    rows = [row for row in cells("reproducibility", "table") if len(row) == 6]
+    assert [row[0] for row in rows] == [path.stem for path in NOTEBOOKS], "make clean, make book"
+    for name, seconds, _, megabytes, *_ in rows:
+        assert 0 < float(seconds) and 0 < float(megabytes) <= 2000, name
+
+
+def test_every_claim_has_its_cell_and_time():
+    rows = cells("claims", "table.claims")
+    assert len(rows) > 300
+    assert not [row for row in rows if not row[5].endswith(" s")], "make clean, make book"
 
 
 # ---------------------------------------------------------------- deep tests
