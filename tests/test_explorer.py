@@ -1,13 +1,12 @@
 """The explorer's page, in a real browser, against ``helpers`` at random settings."""
 
 import json
-import os
-import shutil
 import sys
 from functools import cache
 
 import numpy as np
 import pytest
+from browsing import launched
 from conftest import ROOT
 from PIL import Image
 
@@ -32,15 +31,8 @@ COMPUTE = """all => all.map(([settings, at]) => {
 
 @pytest.fixture(scope="module")
 def browser():
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        assert not os.environ.get("BOOK_REQUIRE_TOOLS"), "chromium is not installed"
-        pytest.skip("no chromium here: install it to test the explorer")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -279,10 +271,8 @@ def test_without_scripts_a_figure_and_a_sentence_stay(browser):
 
 
 def test_script_is_loaded_on_its_page_alone():
-    pages = [path for path in (ROOT / "_build" / "html").rglob("*.html")]
-    assert [path for path in pages if "explorer/model.js" in path.read_text(encoding="utf-8")] == [
-        PAGE
-    ]
+    pages = (ROOT / "_build" / "html").rglob("*.html")
+    assert [path for path in pages if b"explorer/model.js" in path.read_bytes()] == [PAGE]
 
 
 def test_first_picture_shows_the_first_setting():
