@@ -14,6 +14,7 @@ from sphinx.application import Sphinx
 
 TEMPLATES = Path(__file__).parent / "templates"
 FOLD = re.compile(r"(<a [^>]*>)(.*?)(</a>\s*<details[^>]*>)\s*<summary>", re.DOTALL)
+NOT_UNIQUE = re.compile(r' id="(?:proof|(?:proof|exercise|solution)-content)"')  # once a theorem
 TAG = re.compile(r"<[^>]*>")
 IMAGE = re.compile(r"<img (?![^>]*\bloading=)")
 Context = dict[str, Any]
@@ -31,6 +32,7 @@ def named_folds(html: str) -> str:
 
 def finished(body: str) -> str:
     """The text of a page with roles that browsers accept, and with pictures that load when they are near."""
+    body = NOT_UNIQUE.sub("", body)
     body = body.replace(' role="doc-biblioentry"', "")
     body = body.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
     first, *rest = IMAGE.split(body)

@@ -2,6 +2,7 @@
 
 import re
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -121,6 +122,53 @@ def test_internal_links_lead_somewhere(page):
         assert path.is_file(), link["href"]
         if anchor and path.suffix == ".html":
             assert soup(path).find(id=anchor), link["href"]
+
+
+def test_a_reader_reaches_every_page_from_the_first_by_links_alone():
+    """Links of the whole page, navigation included, as they work without scripts."""
+    seen, ahead = set(), ["book/index"]
+    while ahead:
+        page = ahead.pop()
+        if page in seen or not (HTML / f"{page}.html").is_file():
+            continue
+        seen.add(page)
+        targets = [
+            local_target(page, a["href"]) for a in soup(HTML / f"{page}.html").select("a[href]")
+        ]
+        inside = [target[0] for target in targets if target and HTML in target[0].parents]
+        ahead += [path.relative_to(HTML).with_suffix("").as_posix() for path in inside]
+    assert not set(PAGES) - seen
+
+
+@each_page
+def test_next_leads_through_the_book(page):
+    links = [a["href"] for a in soup(HTML / f"{page}.html").select("a.right-next")]
+    order = list(named(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))))
+    after = order[order.index(page) + 1 :][:1]
+    assert [local_target(page, link)[0] for link in links] == [HTML / f"{x}.html" for x in after]
+
+
+@each_page
+def test_headings_follow_each_other_without_a_jump(page):
+    levels = [int(tag.name[1]) for tag in article(page).select("h1, h2, h3, h4, h5, h6")]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(low <= high + 1 for high, low in pairwise(levels))
+
+
+@each_page
+def test_each_page_is_described_and_no_two_alike(page):
+    tags = soup(HTML / f"{page}.html").select("meta[name=description]")
+    assert len(tags) == 1
+    table = yaml.safe_load((ROOT / "book" / "descriptions.yml").read_text(encoding="utf-8"))
+    assert tags[0]["content"] == table[page]
+    assert list(table.values()).count(table[page]) == 1
+
+
+@each_page
+def test_names_of_elements_are_given_once(page):
+    names = [tag["id"] for tag in soup(HTML / f"{page}.html").select("[id]")]
+    twice = {name for name in names if names.count(name) > 1}
+    assert not twice
 
 
 @each_page

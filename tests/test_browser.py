@@ -101,3 +101,24 @@ def test_the_button_changes_the_theme_and_it_lasts(browser, site):
         assert tab.evaluate(theme) == "dark"
         tab.reload()
         assert tab.evaluate(theme) == "dark"
+
+
+@pytest.mark.parametrize("how", ["hover", "focus"])
+def test_a_reference_shows_what_it_leads_to(browser, how):
+    """Also across pages, and from a folder; with its math set, and until Escape."""
+    page = (HTML / "notebooks" / "31_rate.html").as_uri()
+    with browsing.opened(browser, page) as (tab, visit):
+        browsing.wait_for_math(tab)
+        link = tab.locator("article a.reference.internal[href*='#thm-implicit-ck']").first
+        if how == "hover":
+            link.hover()
+        else:
+            tab.keyboard.press("Tab")  # focus is by the keyboard from here on
+            link.focus()
+        tab.wait_for_selector("#tip:visible mjx-container")
+        assert "Theorem 4.1" in tab.inner_text("#tip")
+        assert not tab.locator("#tip [id]:not(mjx-container *)").count()
+        tab.keyboard.press("Escape")
+        assert not tab.is_visible("#tip")
+    assert not visit.errors
+    assert not visit.failures

@@ -1,4 +1,4 @@
-"""Every page in a browser, in the dark theme."""
+"""Every page in a browser, in the dark theme: what differs from the light one is colors."""
 
 from functools import cache
 
@@ -11,7 +11,9 @@ from browsing import PAGES
 def look():
     """Each page is looked at once."""
     with browsing.launched() as browser, browsing.served() as site:
-        yield cache(lambda page: browsing.look(browser, f"{site}{page}.html", "dark"))
+        yield cache(
+            lambda page: browsing.look(browser, f"{site}{page}.html", "dark", ("color-contrast",))
+        )
 
 
 @pytest.mark.parametrize("page", PAGES)
