@@ -64,7 +64,8 @@ def check_figures(page: str, doctree: nodes.document) -> None:
     """Warn of figures without alt text, caption or name."""
     for image in doctree.findall(nodes.image):
         if faults := lacks(image):
-            logger.warning("%s: a figure lacks %s", place(page, image), " and ".join(faults))
+            where, which = place(page, image), image["uri"].rpartition("/")[2]
+            logger.warning("%s: the figure %s lacks %s", where, which, " and ".join(faults))
 
 
 def check_labels(page: str, doctree: nodes.document) -> None:

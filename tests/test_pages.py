@@ -168,8 +168,8 @@ def complaints(toy, hosted, tmp_path_factory):
     [
         "book/faulty has no description",
         "notebooks/10_toy, cell 2: unknown tag 'hide-cel'",
-        "book/faulty, line 3: a figure lacks alt text that says what is seen and a caption",
-        "book/faulty, line 6: a figure lacks alt text that says what is seen and a name",
+        "book/faulty, line 1: the figure toy.png lacks alt text that says what is seen and a caption",
+        "book/faulty, line 6: the figure toy.png lacks alt text that says what is seen and a name",
         "book/faulty, line 11: the label of this exercise must be like ex-spectrum-depth",
         "book/faulty has 2 headings of the first level, not one",
     ],
