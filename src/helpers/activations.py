@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import erf, eval_hermitenorm, expit, ndtr
 
 from helpers import pairs
-from helpers.checks import as_real_array
+from helpers.checks import as_real_array, number
 from helpers.quadrature import fineness, in_variance, reach, rule
 
 Array = NDArray[np.float64]
@@ -62,7 +62,7 @@ class Activation:
 
     def minus(self, shift: float) -> Activation:
         """The same function with ``shift`` subtracted, in place of what was subtracted before."""
-        return replace(self, shift=float(shift))
+        return replace(self, shift=number(shift, "shift"))
 
     def mean(self, s: ArrayLike) -> Array:
         r""":math:`E[\varphi(u)]` at variances ``s``, of any shape."""
@@ -561,7 +561,13 @@ def _variance(s: ArrayLike, name: str) -> Array:
 
 
 def _pair_arguments(s: ArrayLike, t: ArrayLike, c: ArrayLike) -> list[Array]:
-    s, t, c = np.broadcast_arrays(_variance(s, "s"), _variance(t, "t"), as_real_array(c, "c"))
+    s, t, c = _variance(s, "s"), _variance(t, "t"), as_real_array(c, "c")
+    try:
+        s, t, c = np.broadcast_arrays(s, t, c)
+    except ValueError:
+        raise ValueError(
+            f"c, s and t must broadcast: their shapes are {c.shape}, {s.shape} and {t.shape}"
+        ) from None
     excess = np.abs(c) / np.sqrt(s * t)
     if excess.size == 0 or excess.max() > 1 + 1e-9:
         raise ValueError("c must be a covariance, of absolute value at most sqrt(s t)")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from helpers import families, rule, search
-from helpers.checks import integer, positive
+from helpers.checks import choice, integer, positive
 from helpers.equivalents import coefficients
 from helpers.errors import ConvergenceError, MatchingError
 from helpers.families import Family, Layer
@@ -166,7 +166,9 @@ def implicit_for(
     if positive(tolerance, "tolerance") < 1e-15:
         raise ValueError(f"tolerance must be at least 1e-15, it is {tolerance:g}")
     integer(seed, "seed")
-    c = coefficients(explicit, tau0, rates)
+    if activation is not None:
+        choice(activation, "activation", families.names())
+    c = coefficients(explicit, tau0, explicit.rates(rates, "rates"))
     target = scaled(c, tau0, kernel)
     drifts = rule.of_network(explicit, tau0, kernel, rates).drifts
     found, best, lost = [], np.inf, 0

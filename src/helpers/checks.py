@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,7 +11,18 @@ from numpy.typing import ArrayLike, NDArray
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
-__all__ = ["as_data", "as_labels", "as_real_array", "integer", "non_negative", "positive"]
+__all__ = [
+    "as_data",
+    "as_labels",
+    "as_real_array",
+    "choice",
+    "flag",
+    "integer",
+    "integers",
+    "non_negative",
+    "number",
+    "positive",
+]
 
 
 def as_real_array(values: ArrayLike, name: str) -> Array:
@@ -93,7 +105,7 @@ def as_labels(
     ValueError
         If their number is not `n`, one is negative or too large, or a class is empty.
     """
-    array = _integer_vector(labels, n, name)
+    array = integers(labels, n, name)
     if array.min() < 0:
         raise ValueError(f"{name} must be integers 0, ..., K-1; the smallest is {array.min()}")
     K = int(array.max()) + 1 if classes is None else classes
@@ -109,8 +121,8 @@ def as_labels(
     return array.astype(np.int64, copy=False)
 
 
-def _integer_vector(labels: ArrayLike, n: int, name: str) -> Labels:
-    """A vector of `n` >= 1 integers, of whatever integer type."""
+def integers(labels: ArrayLike, n: int, name: str) -> Labels:
+    """``labels`` as a vector of `n` >= 1 integers, of whatever integer type; otherwise TypeError or ValueError with its ``name``."""
     try:
         array = np.asarray(labels)
     except ValueError:
@@ -128,7 +140,7 @@ def _integer_vector(labels: ArrayLike, n: int, name: str) -> Labels:
 
 def positive(value: float, name: str) -> float:
     """``value`` as a float if it is finite and above 0; otherwise TypeError or ValueError with its ``name``."""
-    value = _real_number(value, name)
+    value = number(value, name)
     if not value > 0:
         raise ValueError(f"{name} must be positive; it is {value:g}")
     return value
@@ -136,7 +148,7 @@ def positive(value: float, name: str) -> float:
 
 def non_negative(value: float, name: str) -> float:
     """``value`` as a float if it is finite and at least 0; otherwise TypeError or ValueError with its ``name``."""
-    value = _real_number(value, name)
+    value = number(value, name)
     if not value >= 0:
         raise ValueError(f"{name} must be 0 or positive; it is {value:g}")
     return value
@@ -151,11 +163,28 @@ def integer(value: object, name: str, minimum: int = 0) -> int:
     return int(value)
 
 
-def _real_number(value: float, name: str) -> float:
-    """A finite real scalar, as float."""
-    array = np.asarray(value)
+def number(value: float, name: str) -> float:
+    """``value`` as a float if it is one finite real number; otherwise TypeError or ValueError with its ``name``."""
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise TypeError(f"{name} must be one real number; it is {value!r}") from None
     if array.ndim != 0 or array.dtype.kind not in "iuf":
         raise TypeError(f"{name} must be one real number; it is {value!r}")
     if not np.isfinite(array):
         raise ValueError(f"{name} must be finite; it is {array}")
     return float(array)
+
+
+def choice(value: str, name: str, allowed: Iterable[str]) -> str:
+    """``value`` if it is one of the words ``allowed``; otherwise ValueError with its ``name``."""
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}; it is {value!r}")
+    return value
+
+
+def flag(value: bool, name: str) -> bool:
+    """``value`` if it is True or False; otherwise TypeError with its ``name``."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False; it is {value!r}")
+    return bool(value)

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import eigh
 from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigsh
 
-from helpers.checks import as_real_array, integer
+from helpers.checks import as_real_array, integer, positive
 from helpers.errors import ConvergenceError
 
 Array = NDArray[np.float64]
@@ -69,7 +69,7 @@ def _oriented(vectors: Array) -> Array:
 
 
 def block_eigenpairs(
-    A: LinearOperator, k: int, passes: int = 8, tolerance: float = 1e-4
+    A: ArrayLike | LinearOperator, k: int, passes: int = 8, tolerance: float = 1e-4
 ) -> tuple[Array, Array]:
     r"""The ``k`` largest eigenvalues and vectors of an operator whose products are dear: a block Krylov method.
 
@@ -78,8 +78,8 @@ def block_eigenpairs(
 
     Parameters
     ----------
-    A : LinearOperator
-        Symmetric, (n, n).
+    A : (n, n) array or LinearOperator
+        Symmetric.
     k : int
         At least 1 and at most n.
     passes : int
@@ -98,10 +98,11 @@ def block_eigenpairs(
     ConvergenceError
         With the residual, if it exceeds the tolerance.
     """
-    n = A.shape[0]
+    n = A.shape[0] if isinstance(A, LinearOperator) else len(A := _symmetric(A))
     if integer(k, "k", 1) > n:
         raise ValueError(f"k must be at most n = {n}, got {k}")
     integer(passes, "passes", 1)
+    positive(tolerance, "tolerance")
     block = np.random.default_rng(0).standard_normal((n, min(k + 8, n)))
     basis, image = np.empty((n, 0)), np.empty((n, 0))
     for _ in range(passes):
@@ -110,9 +111,9 @@ def block_eigenpairs(
             block = np.linalg.qr(block - basis @ (basis.T @ block))[0]
         product = A @ block
         basis, image = np.hstack([basis, block]), np.hstack([image, product])
-        if basis.shape[1] + block.shape[1] > n:
+        if basis.shape[1] == n:
             break
-        block = product
+        block = product[:, : n - basis.shape[1]]  # no more than complete the space
     values, weights = eigh(basis.T @ image)
     values, weights = values[::-1][:k], weights[:, ::-1][:, :k]
     vectors, residual = basis @ weights, image @ weights

@@ -11,7 +11,7 @@ from scipy.sparse.linalg import LinearOperator
 
 from helpers import eigen
 from helpers.activations import Activation
-from helpers.checks import as_data, as_real_array, integer, positive
+from helpers.checks import as_data, as_real_array, flag, integer, positive
 from helpers.mixtures import Statistics
 from helpers.networks import ExplicitNetwork, ImplicitNetwork, Trained, warn_if_scale_differs
 
@@ -197,6 +197,7 @@ class Equivalent(LinearOperator):  # type: ignore[misc]  # scipy has no types
     def __init__(
         self, X: Array, scale: ArrayLike, frame: Array, core: Array, diagonal: ArrayLike
     ) -> None:
+        X, frame, core = as_data(X), as_real_array(frame, "frame"), as_real_array(core, "core")
         n = X.shape[1]
         super().__init__(np.dtype(np.float64), (n, n))
         self.X, self.frame, self.core = X, frame, core
@@ -204,7 +205,7 @@ class Equivalent(LinearOperator):  # type: ignore[misc]  # scipy has no types
             _per_sample(scale, n, "scale"),
             _per_sample(diagonal, n, "diagonal"),
         )
-        if frame.shape != (n, len(core)) or core.shape != (len(core),) * 2:
+        if core.ndim != 2 or frame.shape != (n, len(core)) or core.shape != (len(core),) * 2:
             raise ValueError(
                 f"frame must be (n, r) and core (r, r), n = {n}: got {frame.shape} and {core.shape}"
             )
@@ -369,6 +370,7 @@ def _refined(
 
 def _products(stats: Statistics, refined: bool, T: str) -> Array:
     """The matrix that a choice of mean squares of inner products stands for."""
+    flag(refined, "refined")
     if T not in ("plain", "refined"):
         raise ValueError(f'T must be "plain" or "refined", got {T!r}')
     if refined and T != "plain":

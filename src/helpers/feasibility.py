@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from helpers import activations, families
-from helpers.checks import positive
+from helpers.checks import choice, positive
 from helpers.equivalents import Coefficients, coefficients
 from helpers.errors import MatchingError
 from helpers.networks import ExplicitNetwork, ImplicitNetwork
@@ -46,6 +46,15 @@ class LeakyTwin:
     network: ExplicitNetwork
 
 
+def _known(c: Coefficients) -> Coefficients:
+    """Coefficients, which the closed forms ask for and not for a network."""
+    if not isinstance(c, Coefficients):
+        raise TypeError(
+            f"c must be the Coefficients of a network, from equivalents.coefficients; it is {c!r}"
+        )
+    return c
+
+
 def scaled(c: Coefficients, tau0: float, kernel: str = "ck") -> Array:
     r"""The three scale-free numbers :math:`(a_1, a_2, a_3)` of a network, (3,).
 
@@ -55,8 +64,9 @@ def scaled(c: Coefficients, tau0: float, kernel: str = "ck") -> Array:
     tau0 : float
     kernel : {"ck", "ntk"}
     """
+    _known(c)
     powers = positive(tau0, "tau0") ** np.array([2.0, 4.0, 4.0])
-    if kernel == "ck":
+    if choice(kernel, "kernel", ("ck", "ntk")) == "ck":
         return powers * [c.alpha1, c.alpha2, c.alpha3] / c.gamma2
     return powers * [c.beta1, c.beta2, c.beta3] / c.kappa2
 
@@ -93,6 +103,7 @@ def one_layer_defect(c: Coefficients) -> float:
     ----------
     c : Coefficients
     """
+    _known(c)
     return c.alpha3 / (2 * c.alpha2) - 1 if c.alpha3 > ZERO * c.gamma2 else 0.0
 
 
@@ -108,6 +119,7 @@ def one_layer_rate(c: Coefficients) -> float:
     ----------
     c : Coefficients
     """
+    _known(c)
     return c.beta3 / (4 * c.beta2) - 0.5 if c.beta3 > ZERO * c.kappa2 else 0.0
 
 
@@ -131,7 +143,7 @@ def odd_cubic(c: Coefficients, tau0: float) -> tuple[float, float]:
     tau0 : float
         The scale of the data.
     """
-    first = positive(tau0, "tau0") ** 2 * c.alpha1
+    first = positive(tau0, "tau0") ** 2 * _known(c).alpha1
     return float(np.sqrt(first)), -float(np.sqrt(max(0.0, c.gamma2 - first)))
 
 

@@ -110,17 +110,19 @@ def train_extractor(
     TypeError, ValueError
         For images of another size, labels that miss a class, a single class, or a number out of range.
     """
+    if not isinstance(data, Dataset):
+        raise TypeError(f"data must be a Dataset, got {type(data).__name__}")
     images = as_images(data).double()
     labels = as_labels(data.labels, len(images), "data.labels")
     if labels.max() == 0:
         raise ValueError("data must have at least two classes, all labels are 0")
-    batch, step_size = integer(batch, "batch", 1), positive(step_size, "step_size")
+    batch, epochs = integer(batch, "batch", 1), integer(epochs, "epochs", 1)
+    step_size = positive(step_size, "step_size")
     seed, (channels, height, width) = integer(seed, "seed"), images.shape[1:]
     shape = channels, height, width
     module = Extractor(shape, integer(dimension, "dimension", 1), int(labels.max()) + 1, seed)
     optimizer = torch.optim.Adam(module.parameters(), lr=step_size)
     rng, targets = np.random.default_rng([seed, 1]), torch.as_tensor(labels)
-    epochs = integer(epochs, "epochs", 1)
     for _ in track(range(epochs), epochs, "training the extractor"):
         for chosen in torch.as_tensor(rng.permutation(len(images))).split(batch):
             _step(module, optimizer, images[chosen], targets[chosen])

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from helpers.activations import Activation
-from helpers.checks import as_data, integer, non_negative
+from helpers.checks import as_data, choice, integer, non_negative
 from helpers.networks import ExplicitNetwork, ImplicitNetwork
 from helpers.solvers import Solution, Solver, solve
 from helpers.torch_activations import Function, torch_function
@@ -121,8 +121,7 @@ class _Draws:
     def __init__(
         self, seed: int, weights: str, dtype: torch.dtype, device: str | torch.device
     ) -> None:
-        if weights not in _LAWS:
-            raise ValueError(f"weights must be one of {', '.join(_LAWS)}, got {weights!r}")
+        choice(weights, "weights", _LAWS)
         if dtype not in (torch.float32, torch.float64):
             raise ValueError(f"dtype must be torch.float32 or torch.float64, got {dtype}")
         self.rng = np.random.default_rng(integer(seed, "seed"))
@@ -157,6 +156,8 @@ class _FiniteNetwork(torch.nn.Module):
         named = self._named_groups()
         if isinstance(groups, str) and groups in named:
             return named[groups]
+        if not isinstance(groups, (str, int, Iterable)):
+            raise TypeError(f"groups must be a name or an iterable of groups, got {groups!r}")
         given = (groups,) if isinstance(groups, (str, int)) else tuple(groups)
         for group in given:
             if group not in named["all"] or isinstance(group, bool):

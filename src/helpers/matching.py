@@ -236,10 +236,10 @@ def _checked_rates(
                 f'rates must be "first_frozen", "free", "all" or a tuple c_0 … c_L, got {rates!r}'
             )
         return rates
-    size = len(rates)
-    if size < 2:
+    size = np.size(rates)
+    if np.ndim(rates) != 1 or size < 2:
         raise ValueError(f"rates must be c_0 … c_L, at least two numbers; got {rates!r}")
-    checked = ExplicitNetwork(("tanh",) * (size - 1)).rates(rates)
+    checked = ExplicitNetwork(("tanh",) * (size - 1)).rates(rates, "rates")
     if not checked[-1] > 0:
         raise ValueError(f"rates must end with a positive c_L, the readout's; got {rates!r}")
     return checked

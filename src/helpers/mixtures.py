@@ -116,6 +116,8 @@ class GaussianMixture:
 
     def covariance(self, a: int) -> Array:
         """The covariance of class `a` as a (p, p) array, whatever its storage."""
+        if checks.integer(a, "a") >= self.K:
+            raise ValueError(f"a must be below the number of classes, K = {self.K}; it is {a}")
         C = self.covariances[a]
         return C.copy() if C.ndim == 2 else np.diag(np.broadcast_to(C, self.p))
 

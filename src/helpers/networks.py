@@ -62,9 +62,10 @@ class ImplicitNetwork:
         ) -> None: ...
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "activation", activations.get(self.activation))
+        object.__setattr__(self, "activation", _activation(self.activation, "activation"))
         object.__setattr__(self, "sigma_a2", non_negative(self.sigma_a2, "sigma_a2"))
         object.__setattr__(self, "sigma_b2", self._input_variance())
+        object.__setattr__(self, "tau0", _scale(self.tau0))
         if self.sigma_a2 > 0 and np.isinf(self.activation.slope_second_moment(1.0)):
             raise ValueError(
                 f"activation {self.activation.name} jumps: E[phi'^2] is infinite, so that no sigma_a2 > 0 "
@@ -212,7 +213,9 @@ class ExplicitNetwork:
             raise TypeError(f"layers must be a sequence of activations, got {self.layers!r}")
         if not self.layers:
             raise ValueError("layers must hold at least one activation, got none")
-        object.__setattr__(self, "layers", tuple(activations.get(layer) for layer in self.layers))
+        layers = tuple(_activation(layer, "layers") for layer in self.layers)
+        object.__setattr__(self, "layers", layers)
+        object.__setattr__(self, "tau0", _scale(self.tau0))
 
     def __str__(self) -> str:
         return formulas.text(self)
@@ -226,7 +229,7 @@ class ExplicitNetwork:
         """Number of layers."""
         return len(self.layers)
 
-    def rates(self, trained: Trained) -> tuple[float, ...]:
+    def rates(self, trained: Trained, name: str = "trained") -> tuple[float, ...]:
         """Rates c_0 ... c_L of the layers, the readout last, that a choice of trained weights stands for.
 
         Raises
@@ -238,10 +241,10 @@ class ExplicitNetwork:
             return (1.0,) * (self.depth + 1)
         if isinstance(trained, str) and trained == "first_frozen":
             return (0.0,) + (1.0,) * self.depth
-        rates = np.empty(0) if isinstance(trained, str) else as_real_array(trained, "trained")
+        rates = np.empty(0) if isinstance(trained, str) else as_real_array(trained, name)
         if rates.shape != (self.depth + 1,) or (rates < 0).any():
             raise ValueError(
-                f'trained must be "default", "all", "first_frozen" or {self.depth + 1} rates of at least 0, '
+                f'{name} must be "default", "all", "first_frozen" or {self.depth + 1} rates of at least 0, '
                 f"got {trained!r}"
             )
         return tuple(float(rate) for rate in rates)
@@ -261,6 +264,18 @@ class ExplicitNetwork:
             layers.append(free.minus(_clean_mean(free, s)))
             s = layers[-1].second_moment(s)
         return replace(self, layers=tuple(layers), tau0=tau0)
+
+
+def _activation(given: Activation | str, name: str) -> Activation:
+    """An activation, or an error that names the argument beside what is wrong with it."""
+    try:
+        return activations.get(given)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}: {error}") from error
+
+
+def _scale(tau0: float | None) -> float | None:
+    return None if tau0 is None else positive(tau0, "tau0")
 
 
 def _clean_mean(free: Activation, s: Array) -> float:

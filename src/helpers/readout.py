@@ -16,7 +16,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from helpers.checks import as_data, as_labels, as_real_array, integer, positive
+from helpers.checks import as_data, as_labels, choice, integer, integers, positive
 
 __all__ = ["METHODS", "Readout", "fit", "kernel_ridge", "targets"]
 
@@ -64,11 +64,10 @@ class Readout:
 
     def accuracy(self, H: ArrayLike | Tensor, labels: ArrayLike) -> float:
         """Share of samples, features H (m, n), whose decision is their label; not every class of ``labels`` (n,) need be there."""
-        decisions, labels = self.predict(H), np.asarray(labels)
-        if labels.shape != decisions.shape:
-            raise ValueError(
-                f"labels must have shape {decisions.shape}, one a sample; its shape is {labels.shape}"
-            )
+        decisions = self.predict(H)
+        labels = integers(labels, len(decisions), "labels")
+        if labels.min() < 0:
+            raise ValueError(f"labels must be 0 or larger; the smallest is {labels.min()}")
         return float(np.mean(decisions == labels))
 
 
@@ -108,13 +107,15 @@ def fit(
     ValueError, TypeError
         For an unknown method, features that are not finite, labels that miss a class.
     """
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+    choice(method, "method", METHODS)
+    integer(seed, "seed")
+    if classes is not None:
+        integer(classes, "classes", 1)
     H = _as_features(H)
     labels = as_labels(labels, H.shape[1], classes=classes)
     if method == "ridge":
         return _ridge(H, labels, **settings)
-    return _descend(H, labels, method, integer(seed, "seed"), **settings)
+    return _descend(H, labels, method, seed, **settings)
 
 
 def _as_features(H: ArrayLike | Tensor) -> Tensor:
@@ -133,6 +134,12 @@ def _as_features(H: ArrayLike | Tensor) -> Tensor:
 
 def targets(labels: NDArray[np.int64], classes: int) -> Array:
     """One-hot rows (n, K) of ``labels`` (n,) in K ``classes``, minus their mean 1/K: a constant that no decision depends on."""
+    labels = integers(labels, np.size(labels), "labels")
+    if not 0 <= labels.min() <= labels.max() < integer(classes, "classes", 1):
+        raise ValueError(
+            f"labels must be 0 to {classes - 1} for classes = {classes}; they are "
+            f"{labels.min()} to {labels.max()}"
+        )
     return np.eye(classes)[labels] - 1 / classes
 
 
@@ -205,10 +212,9 @@ def kernel_ridge(
     ValueError, TypeError
         For shapes that do not fit, labels that miss a class, a matrix that is not positive definite.
     """
-    # no copy in double precision: these matrices are large
-    G, cross = np.asarray(G), np.asarray(cross)
+    G, cross = _matrix(G, "G"), _matrix(cross, "cross")
     n = len(G)
-    if G.shape != (n, n) or cross.ndim != 2 or len(cross) != n:
+    if G.shape != (n, n) or len(cross) != n:
         raise ValueError(
             f"G must be (n, n) and cross (n, k); their shapes are {G.shape} and {cross.shape}"
         )
@@ -216,12 +222,27 @@ def kernel_ridge(
     Y, size = targets(labels, int(labels.max()) + 1), float(np.trace(G, dtype=np.float64)) / n
     if ridge is None:
         few = slice(0, CHOICE)
-        values, vectors = scipy.linalg.eigh(as_real_array(G[few, few], "G"), driver="evd")
+        values, vectors = scipy.linalg.eigh(G[few, few].astype(np.float64), driver="evd")
         moments = np.sqrt(values.clip(0))[:, None] * (vectors.T @ Y[few])
         ridge = _by_cross_validation(values.clip(0), moments, Y[few], size) / size
     system = G.astype(np.float64)
     system.flat[:: n + 1] += positive(ridge, "ridge") * size
     return _solve(system, Y).T @ cross, float(ridge)
+
+
+def _matrix(values: ArrayLike, name: str) -> NDArray[np.generic]:
+    """A finite real matrix in its own precision: without a copy, these are large."""
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{name} must be a rectangular array of numbers: {error}") from None
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"{name} must hold real numbers (integers or floats), not {array.dtype}")
+    if array.ndim != 2 or 0 in array.shape:
+        raise ValueError(f"{name} must be a matrix; its shape is {array.shape}")
+    if not np.isfinite(array.sum(dtype=np.float64)):
+        raise ValueError(f"{name} must be finite: some entries are NaN or inf")
+    return array
 
 
 def _solve(system: Array, Y: Array) -> Array:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from helpers.checks import integer, non_negative, positive
+from helpers.checks import choice, integer, non_negative, positive
 from helpers.errors import ConvergenceError
 
 Step = Callable[[Tensor, Tensor], Tensor]
@@ -72,8 +72,7 @@ class Solver:
     regularization: float = 1e-12
 
     def __post_init__(self) -> None:
-        if self.method not in _METHODS:
-            raise ValueError(f"method must be one of {', '.join(_METHODS)}, got {self.method!r}")
+        choice(self.method, "method", _METHODS)
         if self.tolerance is not None:
             positive(self.tolerance, "tolerance")
         integer(self.max_steps, "max_steps", 1)
@@ -82,6 +81,8 @@ class Solver:
 
     def __call__(self, step: Step, start: Tensor) -> Solution:
         """The fixed point of ``step`` from ``start``, as :func:`solve`."""
+        if not isinstance(start, Tensor):
+            raise TypeError(f"start must be a tensor of torch, got {type(start).__name__}")
         if start.ndim != 2 or not start.is_floating_point():
             raise ValueError(
                 f"start must be a real (m, n) tensor, its shape is {tuple(start.shape)}"

@@ -58,5 +58,9 @@ def histogram(
         raise ValueError(
             f"values must be a vector with at least one entry, got shape {values.shape}"
         )
+    if range is not None:
+        ends = as_real_array(range, "range")
+        if ends.shape != (2,) or not ends[0] < ends[1]:
+            raise ValueError(f"range must be two numbers, the lower one first; it is {range!r}")
     counts, edges = np.histogram(values, integer(bins, "bins", 1), range)
     return Histogram(edges, counts / (values.size * np.diff(edges)))

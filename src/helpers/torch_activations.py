@@ -31,6 +31,8 @@ def torch_function(activation: Activation) -> Function:
     ValueError
         If a user's callable neither is one of the named functions nor takes torch tensors.
     """
+    if not isinstance(activation, Activation):
+        raise TypeError(f"activation must be an Activation, got {activation!r}")
     for candidate in _candidates(activation):
         if _agree(candidate, activation):
             return lambda x: candidate(x) - activation.shift
