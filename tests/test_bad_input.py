@@ -358,7 +358,7 @@ WRONG = {
     "trained": {"unknown": "nonsense", "of a stack": "first_frozen", "rates": (1.0, 1.0), "None": None,
                 "a number": 1},
     "rates of a stack": NO_RATES | {"too many": (1.0,) * 4},
-    "rates of one layer": {key: value for key, value in NO_RATES.items()},
+    "rates of one layer": NO_RATES,
     "rates of an ntk": {"unknown": "nonsense", "one": (1.0,), "negative": (1.0, -1.0, 1.0),
                         "no readout": (1.0, 1.0, 0.0), "NaN": (np.nan, 1.0, 1.0), "a number": 1.0},
     "rates of a ck": {"given": "free", "a tuple": (0.0, 0.0, 1.0)},
@@ -405,7 +405,7 @@ WRONG = {
     },
     "proportions": {"of sum 0.9": [0.5, 0.4], "zero": [1.0, 0.0], "negative": [1.5, -0.5], "one": [1.0],
                     "NaN": [np.nan, 0.5], "text": ["a", "b"], "two dimensions": [[0.5, 0.5]]},
-    "matrix of n": {key: value for key, value in NOT_SQUARE.items()},
+    "matrix of n": NOT_SQUARE,
     "symmetric": NOT_SQUARE | {"not symmetric": np.triu(np.ones((3, 3)))},
     "cross": {"one dimension": np.ones(N), "of other samples": np.ones((N + 1, 2)), "text": np.full((N, 2), "a"),
               "NaN": np.full((N, 2), np.nan), "complex": np.ones((N, 2)) * 1j, "None": None},
@@ -497,7 +497,7 @@ BEHIND = {
     "finite": ["recipes", "solvers", "torch_activations"],
     "sweeps, which have a fixed grid": ["experiments", "gaps", "practice", "sweeps"],
     "figures, whose numbers are checked where they are made": ["plotting"],
-    "all": ["checks", "errors", "progress"],
+    "all": ["checks", "errors", "files", "progress"],
 }
 
 

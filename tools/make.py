@@ -315,6 +315,16 @@ def open_lab(book: Book) -> None:
         run(command, book, HELPERS_PROGRESS="1")
 
 
+def test_deep(book: Book) -> None:
+    """The slow tests: mutants, coverage, fuzzing, kills (hours); their results go to results/deep."""
+    make_environment(book)
+    if book.own_environment:
+        pip = [str(book.python), "-m", "pip", "install", "--quiet", "--no-input"]
+        run_pip([*pip, "--constraint", "constraints.txt", "--editable", ".[book,test,deep]"], book)
+    if code := run([str(book.python), str(book.root / "deep" / "all.py")], book):
+        raise Stop(f"the deep tests failed (they ended with {code}): their report is above")
+
+
 def save_notebooks(book: Book) -> None:
     """Execute every notebook anew and keep the outputs in the files."""
     make_environment(book)
@@ -476,6 +486,7 @@ COMMANDS = {
     "env": make_environment,
     "book": make_book,
     "test": make_test,
+    "test-deep": test_deep,
     "pdf": make_pdf,
     "published": publish_notebooks,
     "lab": open_lab,

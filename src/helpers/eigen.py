@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import eigh
-from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigsh
+from scipy.sparse.linalg import (
+    ArpackError,
+    ArpackNoConvergence,
+    LinearOperator,
+    aslinearoperator,
+    eigsh,
+)
 
 from helpers.checks import as_real_array, integer, positive
 from helpers.errors import ConvergenceError
@@ -98,7 +104,8 @@ def block_eigenpairs(
     ConvergenceError
         With the residual, if it exceeds the tolerance.
     """
-    n = A.shape[0] if isinstance(A, LinearOperator) else len(A := _symmetric(A))
+    A = A if isinstance(A, LinearOperator) else aslinearoperator(_symmetric(A))
+    n = A.shape[0]
     if integer(k, "k", 1) > n:
         raise ValueError(f"k must be at most n = {n}, got {k}")
     integer(passes, "passes", 1)
@@ -113,7 +120,7 @@ def block_eigenpairs(
         basis, image = np.hstack([basis, block]), np.hstack([image, product])
         if basis.shape[1] == n:
             break
-        block = product[:, : n - basis.shape[1]]  # no more than complete the space
+        block = np.asarray(product[:, : n - basis.shape[1]])  # no more than complete the space
     values, weights = eigh(basis.T @ image)
     values, weights = values[::-1][:k], weights[:, ::-1][:, :k]
     vectors, residual = basis @ weights, image @ weights

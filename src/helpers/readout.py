@@ -230,7 +230,7 @@ def kernel_ridge(
     return _solve(system, Y).T @ cross, float(ridge)
 
 
-def _matrix(values: ArrayLike, name: str) -> NDArray[np.generic]:
+def _matrix(values: ArrayLike, name: str) -> NDArray[Any]:
     """A finite real matrix in its own precision: without a copy, these are large."""
     try:
         array = np.asarray(values)

@@ -1,6 +1,6 @@
 """Mutation testing of the numerical core: a seeded sample of mutants, each run with the tests that cover it.
 
-    python tools/mutate.py --size 300 --seed 1      # writes results/deep/mutation.json
+    python deep/mutation.py --size 320 --seed 1      # writes results/deep/mutation.json
 
 mutmut makes the mutants and records which test reaches which function; the sample is drawn here, in
 proportion to the mutants of each module. A mutant is killed when a covering test fails or when it spends
@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import datetime
 import importlib.metadata
 import json
 import math
 import os
-import random
 import resource
 import shutil
 import subprocess
@@ -28,10 +26,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from record import keep
+
+from helpers.files import whole
+
 ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / "_build" / "mutation"
-RESULT = ROOT / "results" / "deep" / "mutation.json"
-NOTES = ROOT / "results" / "deep" / "survivors.json"
+NOTES = ROOT / "deep" / "survivors.json"
 COPIED = ["src", "tests", "data", "pyproject.toml"]
 BEHIND_SPECTRA = ("laws", "eigen", "spikes", "support", "bulk")  # what the thin room spectra shows
 MODULES = ("activations", "networks", "kernels", "equivalents", "matching", "spectra")
@@ -170,12 +172,12 @@ def draw(population: dict[str, str], size: int, seed: int) -> list[str]:
     by_module = defaultdict(list)
     for name, module in sorted(population.items()):
         by_module[module].append(name)
-    rng, sample = random.Random(seed), []
+    rng, sample = np.random.default_rng(seed), []
     total = sum(len(by_module[module]) for module in MODULES)
     for module in (*MODULES, BEHIND):
         names = by_module[module]
         share = size // 3 if module == BEHIND else max(LEAST, math.ceil(size * len(names) / total))
-        sample += rng.sample(names, min(share, len(names)))
+        sample += rng.choice(names, min(share, len(names)), replace=False).tolist()
     rng.shuffle(sample)  # so that what is done by any moment is a sample, too
     return sample
 
@@ -183,18 +185,25 @@ def draw(population: dict[str, str], size: int, seed: int) -> list[str]:
 # ---------------------------------------------------------------- one mutant
 
 
-def judge(name: str, module: str, tests: list[str]) -> Verdict:
-    """Run the tests against one mutant in a fork, which inherits all imports."""
-    start = time.monotonic()
-    if not tests:
-        return Verdict(name, module, "no tests", 0.0)
+def start(name: str, tests: list[str]) -> int:
+    """Run the tests against one mutant in a fork, which inherits all imports; its process number."""
+    sys.stdout.flush()
     child = os.fork()
     if not child:
         os._exit(run_tests(name, tests))
-    _, status = os.waitpid(child, 0)
-    code = os.waitstatus_to_exitcode(status)
-    verdict = {0: "survived", 1: "killed", 2: "killed", 3: "killed"}.get(code, "timeout")
-    return Verdict(name, module, verdict, round(time.monotonic() - start, 1))
+    return child
+
+
+def finish(running: dict[int, tuple[str, str, float]]) -> Verdict:
+    """Wait for one of the forks that run."""
+    child, status = os.wait()
+    name, module, since = running.pop(child)
+    verdict = {0: "survived", 1: "killed", 2: "killed", 3: "killed"}
+    found = verdict.get(os.waitstatus_to_exitcode(status), "timeout")
+    result = Verdict(name, module, found, round(time.monotonic() - since, 1))
+    if found not in KILLED:
+        print(f"{found}: {name} ({result.seconds:.0f} s)", flush=True)
+    return result
 
 
 def run_tests(name: str, tests: list[str]) -> int:
@@ -213,7 +222,7 @@ def run_tests(name: str, tests: list[str]) -> int:
 CLEAN = ["-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:nbval"]
 
 
-def run(sample: Iterable[str], population: dict[str, str]) -> list[Verdict]:
+def run(sample: Iterable[str], population: dict[str, str], workers: int) -> list[Verdict]:
     """The verdicts on a sample, with a line for every mutant that lives."""
     os.chdir(WORK)
     from mutmut.configuration import config
@@ -229,13 +238,17 @@ def run(sample: Iterable[str], population: dict[str, str]) -> list[Verdict]:
     set_mutant_under_test("none")
     with quiet():
         pytest.main(["--rootdir=.", "--collect-only", "-qqq", *CLEAN, *selection])
-    verdicts = []
+    verdicts: list[Verdict] = []
+    running: dict[int, tuple[str, str, float]] = {}
     for name in sample:
-        function = name.partition("__mutmut_")[0]
-        verdicts.append(judge(name, population[name], tests.get(function, [])))
-        if verdicts[-1].status not in KILLED:
-            print(f"{verdicts[-1].status}: {name} ({verdicts[-1].seconds:.0f} s)", flush=True)
-    return verdicts
+        module, covering = population[name], tests.get(name.partition("__mutmut_")[0])
+        if not covering:
+            verdicts.append(Verdict(name, module, "no tests", 0.0))
+            continue
+        running[start(name, covering)] = name, module, time.monotonic()
+        if len(running) == workers:
+            verdicts.append(finish(running))
+    return verdicts + [finish(running) for _ in range(len(running))]
 
 
 # ---------------------------------------------------------------- the result
@@ -291,29 +304,26 @@ def survivors(verdicts: list[Verdict]) -> list[dict]:
     return listed
 
 
-def report(verdicts: list[Verdict], population: dict[str, str], seed: int, out: Path) -> None:
-    """Write the result, whole or not at all."""
-    result = {
-        "what": "Mutation testing",
-        "date": datetime.date.today().isoformat(),
-        "machine": f"{os.cpu_count()} cores, {os.uname().sysname} {os.uname().machine}",
-        "tool": f"mutmut {importlib.metadata.version('mutmut')}",
-        "seed": seed,
-        "rows": rows(verdicts, population),
-        "survivors": survivors(verdicts),
-    }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_suffix(".partial")
-    partial.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(out)
-    print("\n".join(f"{line['name']}: {line['value']} ({line['note']})" for line in result["rows"]))
+def report(verdicts: list[Verdict], population: dict[str, str], seed: int, name: str) -> None:
+    """Keep the result, with the seed, the tool and every survivor."""
+    found = rows(verdicts, population)
+    tool = f"mutmut {importlib.metadata.version('mutmut')}"
+    what = f"Mutation testing: share of the mutants that tests kill ({tool}, seed {seed})"
+    place = keep(name, what, found)
+    record = json.loads(place.read_text(encoding="utf-8"))
+    record |= {"tool": tool, "seed": seed, "survivors": survivors(verdicts)}
+    with whole(place) as partial:
+        text = json.dumps(record, indent=1, ensure_ascii=False)
+        partial.write_text(text + "\n", encoding="utf-8")
+    print("\n".join(f"{line['name']}: {line['value']} ({line['note']})" for line in found))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=320, help="how many mutants to draw")
     parser.add_argument("--seed", type=int, default=1, help="of the sample")
-    parser.add_argument("--out", type=Path, default=RESULT, help="where the result is written")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--name", default="mutation", help="of the result in results/deep")
     parser.add_argument("--keep", action="store_true", help="take the mutants that are there")
     parser.add_argument("--only", nargs="*", help="these mutants and no sample")
     parser.add_argument("--generate", action="store_true", help="make the mutants and no more")
@@ -327,8 +337,8 @@ def main() -> int:
         subprocess.run([sys.executable, __file__, "--generate"], check=True, cwd=ROOT)
     population = mutants()
     sample = options.only or draw(population, options.size, options.seed)
-    verdicts = run(sample, population)
-    report(verdicts, population, options.seed, options.out)
+    verdicts = run(sample, population, options.workers)
+    report(verdicts, population, options.seed, options.name)
     scores = {line["name"]: line["value"] for line in rows(verdicts, population)}
     return 1 if scores.get("the six modules", 1.0) < BOUND else 0
 

@@ -1,0 +1,104 @@
+"""Measure which lines and branches of the package its tests reach: ``python deep/coverage.py``.
+
+The tests of the package run once more under coverage; those of pages and tools are left out. The shares of the
+package go to ``results/deep/coverage.json``; below the bound of either, the end is a failure.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent
+sys.path.remove(str(FOLDER))  # this file has the name of the tool, which pytest imports
+sys.path.append(str(FOLDER))
+
+from record import keep
+
+ROOT = FOLDER.parent
+BOUND = 0.95
+OF_THE_PACKAGE = [
+    "activations",
+    "bad_input",
+    "claims",
+    "datasets",
+    "equivalents",
+    "experiments",
+    "export",
+    "features",
+    "files",
+    "finite",
+    "gaps",
+    "kernels",
+    "laws",
+    "matching",
+    "mixtures",
+    "networks",
+    "pairs",
+    "plotting",
+    "practice",
+    "precision",
+    "progress",
+    "properties",
+    "readout",
+    "refined",
+    "spectra",
+    "sweeps",
+]
+
+
+def measured(workers: str) -> dict:
+    """The report of coverage.py over the tests of the package."""
+    tests = [f"tests/test_{name}.py" for name in OF_THE_PACKAGE]
+    tests = [test for test in tests if (ROOT / test).exists()]
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "coverage.json"
+        command = [sys.executable, "-m", "pytest", "-q", "-n", workers, "--dist", "loadfile"]
+        command += [
+            "-p",
+            "no:cacheprovider",
+            "--cov=helpers",
+            "--cov-branch",
+            f"--cov-report=json:{place}",
+        ]
+        code = subprocess.run([*command, *tests], cwd=ROOT, check=False).returncode
+        if code:
+            sys.exit(f"the tests failed under coverage: pytest ended with {code}")
+        return json.loads(place.read_text(encoding="utf-8"))
+
+
+def shares(totals: dict) -> dict[str, tuple[int, int]]:
+    """Covered and all, of lines and of branches."""
+    return {
+        "lines": (totals["covered_lines"], totals["num_statements"]),
+        "branches": (totals["covered_branches"], totals["num_branches"]),
+    }
+
+
+def main() -> int:
+    """Measure, keep, and fail below the bound."""
+    report = measured(*(sys.argv[1:] or ["2"]))
+    rows = []
+    for name, (covered, total) in shares(report["totals"]).items():
+        row = {
+            "name": name,
+            "value": round(covered / total, 4),
+            "bound": BOUND,
+            "note": f"{covered}/{total}",
+        }
+        rows.append(row)
+        print(f"{name}: {row['value']:.2%} ({row['note']})")
+    for path, file in sorted(report["files"].items()):
+        if file["summary"]["percent_covered"] < 100 * BOUND:
+            print(
+                f"{path}: {file['summary']['percent_covered']:.1f} %, lines {file['missing_lines']}"
+            )
+    keep("coverage", "Coverage of src/helpers by its tests", rows)
+    return int(any(row["value"] < BOUND for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
