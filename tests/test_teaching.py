@@ -201,6 +201,16 @@ RAW = re.compile(
 each_deck = pytest.mark.parametrize("deck", DECKS)
 
 
+@pytest.mark.parametrize("chapter", [x for x in CHAPTERS if CHAPTERS[x][0].startswith("book/")])
+def test_a_chapter_has_exercises_of_four_kinds_and_their_solutions(chapter):
+    exercises = [exercise for page in CHAPTERS[chapter] for exercise in BOOK[page].exercises]
+    assert not [exercise.label for exercise in exercises if not exercise.kind]
+    assert len(exercises) >= 4
+    assert {exercise.kind for exercise in exercises} == set(editions.KINDS)
+    solved = {piece.solves for page in CHAPTERS[chapter] for piece in BOOK[page].pieces}
+    assert not [exercise.label for exercise in exercises if exercise.label not in solved]
+
+
 def test_every_chapter_and_every_notebook_is_in_the_course_plan():
     pages = {page for pages in CHAPTERS.values() for page in pages}
     planned = set(re.findall(r"\{doc\}`(?:\.\./)?([\w/]+)`", COURSE))
