@@ -16,7 +16,7 @@ from sphinx.environment import BuildEnvironment
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
 ROOM = 105  # letters in a line of a table
-LONG = 20  # rows of a table that may have to break between pages
+LONG = 10  # rows of a table that may have to break between pages
 BIBLIOGRAPHY = "book/references"
 
 
