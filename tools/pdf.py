@@ -23,6 +23,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 STYLE = Path(__file__).parent / "latex"
+INDEX = "-L english -C utf8 -M sphinx.xdy"  # how Sphinx's index is sorted
 BOUND = 10.0  # points that a line may stick out: the margin has 60
 ELEMENTS = {
     "papersize": "a4paper",
@@ -109,7 +110,7 @@ def mark_parts(root: Path, source: Path) -> None:
 def typeset(source: Path) -> Path:
     """Run xelatex until all references are settled."""
     call = ["latexmk", "-xelatex", "-interaction=nonstopmode", "-halt-on-error", "-silent"]
-    surroundings = os.environ | {"max_print_line": "10000"}
+    surroundings = os.environ | {"max_print_line": "10000", "XINDYOPTS": INDEX}
     done = subprocess.run(
         [*call, source.name],
         cwd=source.parent,
