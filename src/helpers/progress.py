@@ -70,7 +70,7 @@ def watch_cells() -> None:
     """In a notebook, give every cell a clock; ``import helpers`` does so."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
-    if hasattr(shell, "kernel"):
+    if shell is not None and hasattr(shell, "kernel"):
         clock = Clock()
         shell.events.register("pre_run_cell", clock.start)
         shell.events.register("post_run_cell", clock.stop)
