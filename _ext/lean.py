@@ -19,7 +19,7 @@ NAME = re.compile(r"[\w-]+")
 CLASS = re.compile(r"\.((?:[\w-]|\\.)+)")
 NEGATED = re.compile(r":(?:not|is|where|has)\([^()]*(?:\([^()]*\)[^()]*)*\)")
 BLOCK = re.compile(r"(?P<head>[^{}]+)\{(?P<body>[^{}]*)\}")
-GLYPH = re.compile(r"\\([0-9a-f]{4})\b")  # of an icon, in a rule or in a variable
+GLYPH = re.compile(r"\\([0-9a-f]{4})\b")
 WOFF2 = re.compile(r'url\([^()]*\.woff2\) format\("woff2"\),')
 COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 
@@ -66,6 +66,12 @@ def cut_sheet(css: str, used: set[str]) -> str:
     return WOFF2.sub("", BLOCK.sub(cut, COMMENT.sub("", css)))
 
 
+def glyphs(css: str) -> set[int]:
+    """Code points of the icons that a style sheet draws, written out or escaped, in rules or variables."""
+    written_out = {ord(sign) for sign in css if "\ue000" <= sign <= "\uf8ff"}  # for private use
+    return written_out | {int(point, 16) for point in GLYPH.findall(css)}
+
+
 def cut_font(path: Path, points: set[int]) -> None:
     """Leave in a font the glyphs of these code points."""
     font = TTFont(path)
@@ -85,7 +91,7 @@ def cut(app: Sphinx, error: Exception | None) -> None:
         sheet.write_text(cut_sheet(sheet.read_text(encoding="utf-8"), used), encoding="utf-8")
     css = "".join(path.read_text(encoding="utf-8") for path in static.rglob("*.css"))
     for font in static.rglob("webfonts/*.ttf"):
-        cut_font(font, {int(point, 16) for point in GLYPH.findall(css)})
+        cut_font(font, glyphs(css))
     unused = {*static.rglob("webfonts/*.woff2"), *static.rglob("*.map")}
     for path in unused | {*static.glob("scripts/fontawesome.js*")}:
         path.unlink()

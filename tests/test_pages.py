@@ -197,6 +197,14 @@ def test_rules_that_nothing_matches_are_cut():
     assert kept == ".a{top:0}@media print{.a:not(.c){top:1px}}.bs-x{left:0}"
 
 
+def test_icons_that_rules_and_variables_draw_are_kept(hosted):
+    """The lightbulb of a tip is one: the theme writes it out, in a variable."""
+    assert lean.glyphs('.a{content:"\\f0c9"}:root{--b:"\uf0eb"}') == {0xF0C9, 0xF0EB}
+    css = (hosted / "_static" / lean.SHEETS[0]).read_text(encoding="utf-8")
+    font = lean.TTFont(next(hosted.rglob("fa-solid-900.ttf")))
+    assert 0xF0EB in lean.glyphs(css) & font.getBestCmap().keys()
+
+
 # ---------------------------------------------------------------- citation
 
 
