@@ -164,6 +164,11 @@ def test_each_page_is_described_and_no_two_alike(page):
     assert list(table.values()).count(table[page]) == 1
 
 
+def test_only_pages_that_there_are_have_a_description():
+    table = yaml.safe_load((ROOT / "book" / "descriptions.yml").read_text(encoding="utf-8"))
+    assert sorted(table) == PAGES
+
+
 @each_page
 def test_names_of_elements_are_given_once(page):
     names = [tag["id"] for tag in soup(HTML / f"{page}.html").select("[id]")]
