@@ -107,6 +107,12 @@ def test_every_name_is_tested():
     assert tested | {"silu"} == set(activations.names())
 
 
+def test_an_activation_has_the_name_that_it_was_asked_by():
+    aliases = {"silu": "swish"}
+    for name in activations.names():
+        assert activations.get(name).name == aliases.get(name, name)
+
+
 def test_a_callable_becomes_an_activation():
     phi = activations.get(lambda x: x / (1 + np.exp(-x)))
     swish = activations.get("swish")

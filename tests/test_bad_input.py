@@ -540,7 +540,11 @@ def test_a_wrong_argument_is_named_soon(one, wrong, words):
         one.function(**arguments_of(one, **wrong))
     assert time.process_time() - start < SECOND
     assert not caught.type.__module__.startswith(("numpy", "torch")), "an error of a library below"
-    assert re.search(words, str(caught.value)), str(caught.value)
+    message, (argument,) = str(caught.value), wrong
+    assert re.search(words, message), message
+    # a sentence that begins with the argument, its place in a larger one, or in lower case
+    assert re.match(rf"({argument}\b|[a-z_]+ |each of |\d|G must be \(n)", message), message
+    assert not re.search(r"\b(?!CK\b|NTK\b|DEQ|SHA|IDX)[A-Z]{2,}", message), "it shouts: " + message
 
 
 @pytest.mark.parametrize("one", CALLS, ids=lambda one: one.name)

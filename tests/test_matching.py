@@ -471,6 +471,11 @@ def test_the_record(sample):
     ]
     assert "\n" not in str(found) and "swish" in str(found) and "2 x hermite" in str(found)
     assert found.network.tau0 == found.tau0 == tau0 and found.rates == (1.0, 1.0, 1.0)
+    assert (found.kernel, found.trained, found.family, found.depth) == ("ck", "default", "hermite", 2)
+    assert found.source.activation.name == "swish" and found.source.sigma_a2 == 0.2
+    assert set(found.residuals) == {"alpha1", "alpha2", "alpha3", "gamma2"}
+    assert found.residual == max(found.residuals.values()) and found.solutions >= 1
+    assert 0 <= found.spread < 1
     assert float(found.network.layers[0].second_moment(tau0**2)) == pytest.approx(tau0**2)
     with pytest.raises(dataclasses.FrozenInstanceError):
         found.depth = 3

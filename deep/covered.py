@@ -1,4 +1,4 @@
-"""Measure which lines and branches of the package its tests reach: ``python deep/coverage.py``.
+"""Measure which lines and branches of the package its tests reach: ``python deep/covered.py``.
 
 The tests of the package run once more under coverage; those of pages and tools are left out. The shares of the
 package go to ``results/deep/coverage.json``; below the bound of either, the end is a failure.
@@ -12,12 +12,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-FOLDER = Path(__file__).resolve().parent
-sys.path.remove(str(FOLDER))  # this file has the name of the tool, which pytest imports
-sys.path.append(str(FOLDER))
-
 from record import keep
 
+FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent
 BOUND = 0.95
 OF_THE_PACKAGE = [
