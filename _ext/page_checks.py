@@ -1,7 +1,7 @@
 """What a page must not lack, checked as it is read: a warning, which ends the build, names page and cell.
 
 Figures have a caption, a name (hence a number) and alt text; a page has one title; tags of cells are known ones;
-exercises are labelled so that they can be cited.
+exercises are labeled so that they can be cited.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ def sections():
 
 @cache
 def left_sides():
-    """What each labelled equation of the chapters begins with, up to its first equality sign."""
+    """What each labeled equation of the chapters begins with, up to its first equality sign."""
     text = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "book").glob("*.md"))
     return {label: re.sub(r"\s", "", split(body, "=")[0]) for body, label in EQUATION.findall(text)}
 

@@ -325,6 +325,13 @@ def test_deep(book: Book) -> None:
         raise Stop(f"the deep tests failed (they ended with {code}): their report is above")
 
 
+def check_style(book: Book) -> None:
+    """Lint, formatting, types, docstrings and spelling, as the tests hold them."""
+    make_environment(book)
+    if run([str(book.python), str(TOOLS / "style.py")], book):
+        raise Stop("the style is not held: what was found is above")
+
+
 def save_notebooks(book: Book) -> None:
     """Execute every notebook anew and keep the outputs in the files."""
     make_environment(book)
@@ -496,6 +503,7 @@ COMMANDS = {
     "student": make_student,
     "slides": make_slides,
     "experiments": run_experiments,
+    "style": check_style,
 }
 
 

@@ -155,6 +155,17 @@ def get(name: str | Function, **parameters: Any) -> Activation:
         single-precision or non-finite values, that draws at random, or that jumps.
     TypeError
         If ``name`` is neither text nor callable.
+
+    Examples
+    --------
+    >>> from helpers import activations
+    >>> relu = activations.get("relu")
+    >>> relu.derivative([-1.0, 2.0])
+    array([0., 1.])
+    >>> f"{relu.mean(1.0):.4f}"
+    '0.3989'
+    >>> activations.get("hard_tanh", a=2.0, c=0.5)([-1.0, 0.25])
+    array([-1. ,  0.5])
     """
     if isinstance(name, Activation):
         return name

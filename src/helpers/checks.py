@@ -104,6 +104,12 @@ def as_labels(
         If the labels are not integers.
     ValueError
         If their number is not `n`, one is negative or too large, or a class is empty.
+
+    Examples
+    --------
+    >>> from helpers import checks
+    >>> checks.as_labels([1, 0, 1], 3).tolist()
+    [1, 0, 1]
     """
     array = integers(labels, n, name)
     if array.min() < 0:

@@ -88,6 +88,14 @@ def check(
         When the claim does not hold.
     ValueError
         For an empty label, an unknown sense, a bound of the wrong form, a non-numeric value.
+
+    Examples
+    --------
+    >>> from helpers import claims
+    >>> claim = claims.check("thm-implicit-ck", "the error is small", measured=0.05, bound=0.1)
+    thm-implicit-ck: the error is small: 0.05 <= 0.1, holds
+    >>> claim.holds
+    True
     """
     claim = Claim(label, sentence, _number(measured), _bound(bound, sense), sense)
     if not label or not isinstance(label, str):

@@ -143,6 +143,13 @@ def operator_norm(A: ArrayLike | LinearOperator) -> float:
     Returns
     -------
     float
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from helpers import spectra
+    >>> spectra.operator_norm(np.diag([1.0, -3.0]))
+    3.0
     """
     if not isinstance(A, LinearOperator):
         A = _symmetric(A)

@@ -82,6 +82,9 @@ class _Moments:
 def coefficients(network: Network, tau0: float, trained: Trained = "default") -> Coefficients:
     r"""All coefficients of a centered network's conjugate and tangent equivalents.
 
+    Those of a DEQ are (eq-alpha1) to (eq-alpha4) and of thm-implicit-ntk, those of an explicit network the
+    recursions (eq-explicit-alphas) and (eq-explicit-betas).
+
     Parameters
     ----------
     network : ImplicitNetwork or ExplicitNetwork
@@ -102,6 +105,16 @@ def coefficients(network: Network, tau0: float, trained: Trained = "default") ->
         If the network is not centered, naming ``.centered``, or does not have the weights ``trained``.
     TypeError
         If the network is something else.
+
+    Examples
+    --------
+    >>> from helpers import equivalents, networks
+    >>> network = networks.ImplicitNetwork("relu", sigma_a2=0.2).centered(tau0=1.0)
+    >>> c = equivalents.coefficients(network, tau0=1.0)
+    >>> f"{c.alpha1:.4f} {c.alpha2:.4f} {c.alpha3:.4f} {c.gamma2:.4f}"
+    '0.2105 0.0360 0.0692 0.2926'
+    >>> f"{(1 - 0.2) / (4 - 0.2):.4f}"
+    '0.2105'
     """
     if not isinstance(network, Network):
         raise TypeError(
@@ -308,6 +321,18 @@ def ck(
         If the statistics are of other data, or the network is not centered.
     TypeError
         If the network or the statistics are something else.
+
+    Examples
+    --------
+    >>> from helpers import equivalents, kernels, mixtures, networks, spectra
+    >>> sample = mixtures.two_class(256).sample(64, seed=0)
+    >>> stats = mixtures.statistics(sample)
+    >>> network = networks.ImplicitNetwork("relu", sigma_a2=0.2).centered(stats.tau0)
+    >>> G = equivalents.ck(network, stats, sample.X)
+    >>> G.shape
+    (64, 64)
+    >>> f"{spectra.operator_norm(kernels.ck(network, sample.X) - G.toarray()):.2f}"
+    '0.12'
     """
     X, products = _checked(stats, X), _products(stats, refined, T)
     if refined:

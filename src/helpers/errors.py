@@ -12,6 +12,12 @@ class ConvergenceError(RuntimeError):
         What was iterated and what to try.
     residual : float
         The residual at the last iterate, in the units the message names.
+
+    Examples
+    --------
+    >>> from helpers import ConvergenceError
+    >>> print(ConvergenceError("Newton stalled", residual=0.25))
+    Newton stalled (residual 2.50e-01)
     """
 
     def __init__(self, message: str, residual: float) -> None:

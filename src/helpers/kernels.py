@@ -51,6 +51,8 @@ def diagonal(network: ImplicitNetwork, squared_norms: ArrayLike) -> Array:
 def ck(network: Network, X: Matrix, dtype: object = None) -> Matrix:
     r"""Exact conjugate kernel: :math:`G^*` of an implicit network, :math:`\Sigma^{(L)}` of an explicit one.
 
+    Equations (eq-implicit-ck) and (eq-explicit-ck).
+
     Parameters
     ----------
     network : ImplicitNetwork or ExplicitNetwork
@@ -74,12 +76,23 @@ def ck(network: Network, X: Matrix, dtype: object = None) -> Matrix:
         Before allocating, if an n x n array does not fit in memory.
     ValueError, TypeError
         For data that are not a finite real matrix, or a network beyond the sharp threshold.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from helpers import kernels, networks
+    >>> network = networks.ImplicitNetwork("relu", sigma_a2=0.2)
+    >>> kernels.ck(network, np.eye(3)[:, :2]).round(4)
+    array([[0.4444, 0.149 ],
+           [0.149 , 0.4444]])
     """
     return _compute(network, X, None, dtype)[0]
 
 
 def ntk(network: Network, X: Matrix, trained: Trained = "default", dtype: object = None) -> Matrix:
     r"""Exact neural tangent kernel: :math:`\Theta^*` of an implicit network, :math:`\Theta^{(L)}` of an explicit one.
+
+    Equations (eq-ntk), (eq-ntk-all) and (eq-explicit-ntk).
 
     Parameters
     ----------
@@ -100,6 +113,15 @@ def ntk(network: Network, X: Matrix, trained: Trained = "default", dtype: object
     Raises
     ------
     As :func:`ck`, and ValueError for a choice of weights that the network does not have.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from helpers import kernels, networks
+    >>> network = networks.ImplicitNetwork("relu", sigma_a2=0.2)
+    >>> kernels.ntk(network, np.eye(3)[:, :2], trained="all").round(4)
+    array([[0.9383, 0.157 ],
+           [0.157 , 0.9383]])
     """
     return _compute(network, X, _chosen(trained), dtype)[1]
 

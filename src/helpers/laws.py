@@ -214,6 +214,17 @@ def limiting_law(
         If ``mixture`` is not a mixture.
     ConvergenceError
         If the equations of the law were not solved, or its mass is not one.
+
+    Examples
+    --------
+    >>> from helpers import laws, mixtures, networks
+    >>> mixture = mixtures.GaussianMixture([[0.0] * 100], [1.0])
+    >>> network = networks.ImplicitNetwork("tanh", sigma_a2=0.2).centered(tau0=1.0)
+    >>> law = laws.limiting_law(network, mixture, n=25)
+    >>> [(round(a, 3), round(b, 3)) for a, b in law.support]
+    [(0.111, 0.801)]
+    >>> len(law.spikes)
+    0
     """
     moments = Moments.of(mixture, n)
     terms = terms_of(network, moments, kernel, trained, law)

@@ -153,6 +153,16 @@ def match(
     ValueError, TypeError
         For a network that is not implicit or not centered, an unknown family, a depth of 0, a tolerance
         out of reach of rounding.
+
+    Examples
+    --------
+    >>> from helpers import matching, networks
+    >>> network = networks.ImplicitNetwork("tanh", sigma_a2=0.2).centered(tau0=1.0)
+    >>> found = matching.match(network, tau0=1.0, family="hard_tanh")
+    >>> found.depth, found.residual < 1e-12
+    (1, True)
+    >>> found.network.layers[0].name
+    'hard_tanh'
     """
     task = _checked(network, tau0, kernel, trained, rates, tolerance, seed)
     if family is not None:

@@ -44,6 +44,15 @@ class ImplicitNetwork:
     ------
     ValueError, TypeError
         For variances outside their range, or an activation that jumps under ``sigma_a2 > 0``.
+
+    Examples
+    --------
+    >>> from helpers.networks import ImplicitNetwork
+    >>> network = ImplicitNetwork("relu", sigma_a2=0.2).centered(tau0=1.0)
+    >>> network.sigma_b2
+    0.8
+    >>> f"{network.activation.shift:.4f}"
+    '0.3696'
     """
 
     activation: Activation
@@ -197,6 +206,15 @@ class ExplicitNetwork:
         :math:`\varphi_1, \dots, \varphi_L`, at least one.
     tau0 : float, optional
         The scale of the data at which :meth:`centered` centered it.
+
+    Examples
+    --------
+    >>> from helpers.networks import ExplicitNetwork
+    >>> twin = ExplicitNetwork(("tanh", "relu")).centered(tau0=1.0)
+    >>> twin.depth
+    2
+    >>> [f"{layer.shift:.4f}" for layer in twin.layers]
+    ['0.0000', '0.2505']
     """
 
     layers: tuple[Activation, ...]
