@@ -260,7 +260,7 @@ SECRET = re.compile(
     r"|(?:password|passwd|api_?key|secret|token)\s*[=:]\s*[\"'][^\"'\s{$]{8,}[\"']",
     re.IGNORECASE,
 )
-MAIL = re.compile(r"(?<![\w.@/])[\w.+-]+@[\w-]+\.(?:com|org|net|edu|io|fr|cn|de|dev)\b")
+MAIL = re.compile(r"(?<![\w.@/])(?!git@)[\w.+-]+@[\w-]+\.(?:com|org|net|edu|io|fr|cn|de|dev)\b")
 HOSTS = re.compile(
     r"(?:pypi|pythonhosted|npmjs|deb\.debian|conda\.anaconda)\.(?:org|com)", re.IGNORECASE
 )
