@@ -471,7 +471,12 @@ def test_the_record(sample):
     ]
     assert "\n" not in str(found) and "swish" in str(found) and "2 x hermite" in str(found)
     assert found.network.tau0 == found.tau0 == tau0 and found.rates == (1.0, 1.0, 1.0)
-    assert (found.kernel, found.trained, found.family, found.depth) == ("ck", "default", "hermite", 2)
+    assert (found.kernel, found.trained, found.family, found.depth) == (
+        "ck",
+        "default",
+        "hermite",
+        2,
+    )
     assert found.source.activation.name == "swish" and found.source.sigma_a2 == 0.2
     assert set(found.residuals) == {"alpha1", "alpha2", "alpha3", "gamma2"}
     assert found.residual == max(found.residuals.values()) and found.solutions >= 1
