@@ -64,17 +64,21 @@ def test_a_committed_table_is_complete_and_recomputes(sweep):
     for name, values in table.values.items():
         assert values.shape == shape and (values > 0).all(), name
         assert name.endswith(SHARES) or len(np.unique(values)) == values.size, name
-    # other points at every run of the tests, and any of them must hold
     cheap = [point for point in sweep.points() if point.get("p", 0) <= 512]
-    for index in np.random.default_rng().choice(
-        len(cheap), 4 if "p" in cheap[0] else 1, replace=False
-    ):
+    count = 4 if "p" in cheap[0] else 1
+    for index in np.random.default_rng(len(sweep.name)).choice(len(cheap), count, replace=False):
         for name, value in sweep.task(**cheap[index]).items():
+            if name == "twin" and not same_versions(table):
+                continue  # a search: among several exact twins, another version may end in another one
             # a best factor is found to 1e-4, and the gap has a kink there
             relative = 2e-4 if "rescaled" in name else 1e-6
-            assert value == pytest.approx(table.of(name, **cheap[index]), rel=relative), cheap[
-                index
-            ]
+            found = table.of(name, **cheap[index])
+            assert value == pytest.approx(found, rel=relative), (name, cheap[index])
+
+
+def same_versions(table):
+    """Whether a table was made with the numpy that is at hand."""
+    return table.made.endswith(f"numpy {np.__version__}")
 
 
 @pytest.mark.parametrize(("name", "low", "high"), [("relu", -0.8, -0.7), ("tanh", -0.42, -0.34)])

@@ -219,3 +219,16 @@ def test_errors_carry_their_residual(kind):
     assert error.residual == 0.00125
     assert str(error).startswith("it stopped (") and "1.25e-03" in str(error)
     assert isinstance(error, RuntimeError)
+
+
+@pytest.mark.parametrize("gap", [1e-2, 1e-4, 1e-6, 0.0])
+def test_a_norm_whose_two_ends_are_nearly_equal(gap):
+    """One Lanczos vector may settle on the smaller of lambda and minus lambda."""
+    rng = np.random.default_rng(5)
+    Q = np.linalg.qr(rng.standard_normal((200, 200)))[0]
+    values = rng.uniform(-0.99, 0.99, 200)
+    values[:2] = 1 - gap, -1.0
+    A = (Q * values) @ Q.T
+    assert spectra.operator_norm(A) == pytest.approx(1.0, rel=1e-12)
+    value, vector = spectra.extreme_eigenpair(A)
+    assert np.allclose(A @ vector, value * vector, atol=1e-6)

@@ -151,14 +151,33 @@ def operator_norm(A: ArrayLike | LinearOperator) -> float:
     >>> spectra.operator_norm(np.diag([1.0, -3.0]))
     3.0
     """
+    return abs(extreme_eigenpair(A)[0])
+
+
+def extreme_eigenpair(A: ArrayLike | LinearOperator) -> tuple[float, Array]:
+    """The eigenvalue of largest absolute value of a symmetric matrix or operator, and a unit vector of it.
+
+    Parameters
+    ----------
+    A : (n, n) array or LinearOperator
+        Symmetric.
+
+    Returns
+    -------
+    value : float
+    vector : (n,) array
+    """
     if not isinstance(A, LinearOperator):
         A = _symmetric(A)
         if not A.any():
-            return 0.0
+            return 0.0, np.eye(len(A))[0]
     if A.shape[0] <= SMALL:
         dense = A @ np.eye(A.shape[0]) if isinstance(A, LinearOperator) else A
-        return float(np.abs(eigh(dense, eigvals_only=True)).max())
-    return float(np.abs(_lanczos(A, 1, "LM")[0]).max())
+        values, vectors = eigh(dense)
+    else:  # with one vector, a value and the negative of nearly the same would be taken for each other
+        values, vectors = _lanczos(A, 2, "LM")
+    largest = int(np.abs(values).argmax())
+    return float(values[largest]), vectors[:, largest]
 
 
 def _lanczos(A: Array | LinearOperator, k: int, which: str) -> tuple[Array, Array]:

@@ -8,7 +8,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from helpers.checks import as_real_array, integer
-from helpers.eigen import block_eigenpairs, eigenvalues, operator_norm, top_eigenpairs
+from helpers.eigen import (
+    block_eigenpairs,
+    eigenvalues,
+    extreme_eigenpair,
+    operator_norm,
+    top_eigenpairs,
+)
 from helpers.laws import LimitingLaw, critical_distance, limiting_law
 
 __all__ = [
@@ -17,6 +23,7 @@ __all__ = [
     "block_eigenpairs",
     "critical_distance",
     "eigenvalues",
+    "extreme_eigenpair",
     "histogram",
     "limiting_law",
     "operator_norm",
