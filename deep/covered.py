@@ -44,6 +44,7 @@ OF_THE_PACKAGE = [
     "refined",
     "spectra",
     "sweeps",
+    "symbolic",
 ]
 
 
