@@ -190,7 +190,6 @@ REASONS = {
     "sphinx-exercise": "exercises and solutions",
     "sphinx-proof": "theorems and proofs",
     "sphinx-sitemap": "the map of the site",
-    "sphinx-tippy": "previews of links",
     "sphinxext-opengraph": "social cards",
     "axe-playwright-python": "accessibility of pages",
     "beautifulsoup4": "reads built pages",
