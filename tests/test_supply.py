@@ -209,6 +209,7 @@ REASONS = {
     "ruff": "lint and format",
     "setuptools": "builds the package",
     "sympy": "coefficient formulas, symbolically",
+    "atheris": "fuzzing",
     "mutmut": "mutants",
     "pip-audit": "known vulnerabilities",
     "pre-commit": "checks before a commit",
