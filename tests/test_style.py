@@ -223,7 +223,6 @@ TORCH = {"rand", "randn", "randint", "randperm", "normal", "bernoulli", "multino
 
 #: what draws without a seed on purpose
 UNSEEDED = {
-    "test_experiments.py": "other points of the tables at every run, any of which must hold",
     "test_export.py": "that torch's own generator, seeded there, is left alone",
     "43_design_your_own": "an activation that draws at random, which is refused",
 }
