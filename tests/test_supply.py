@@ -232,7 +232,13 @@ def test_every_pin_is_exact():
     pins = [line for line in lines if line and not line.startswith("#")]
     assert not [line for line in pins if not re.fullmatch(r"[\w.-]+==[\w.!+-]+", line)]
     pinned = {re.sub(r"[-_.]+", "-", line.split("==")[0]).lower() for line in pins}
-    later = {"mutmut", "pip-audit", "pre-commit", "jupyterlab"}  # extras that make does not install
+    later = {
+        "atheris",
+        "mutmut",
+        "pip-audit",
+        "pre-commit",
+        "jupyterlab",
+    }  # extras that make does not install
     assert set(REASONS) - later <= pinned
 
 
