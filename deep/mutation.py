@@ -27,9 +27,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from record import keep
-
-from helpers.files import whole
 
 ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / "_build" / "mutation"
@@ -107,9 +104,18 @@ def generate() -> None:
     os.chdir(WORK / "mutants")
     import pytest
 
+    require_mutants()
     reach = Reach()
     pytest.main(["--rootdir=.", "-q", "--tb=line", *CLEAN, *selection], plugins=[reach])
     reach.write(WORK / "reach.json")
+
+
+def require_mutants() -> None:
+    """Stop where the package that tests will import is not the mutated copy."""
+    import helpers
+
+    if WORK not in Path(helpers.__file__).parents:
+        sys.exit(f"the tests would import {helpers.__file__}, which holds no mutants")
 
 
 class Reach:
@@ -236,6 +242,7 @@ def run(sample: Iterable[str], population: dict[str, str], workers: int) -> list
     import pytest
 
     set_mutant_under_test("none")
+    require_mutants()
     with quiet():
         pytest.main(["--rootdir=.", "--collect-only", "-qqq", *CLEAN, *selection])
     verdicts: list[Verdict] = []
@@ -306,6 +313,10 @@ def survivors(verdicts: list[Verdict]) -> list[dict]:
 
 def report(verdicts: list[Verdict], population: dict[str, str], seed: int, name: str) -> None:
     """Keep the result, with the seed, the tool and every survivor."""
+    from record import keep  # here: what it imports of the package comes from the mutated copy
+
+    from helpers.files import whole
+
     found = rows(verdicts, population)
     tool = f"mutmut {importlib.metadata.version('mutmut')}"
     what = f"Mutation testing: share of the mutants that tests kill ({tool}, seed {seed})"

@@ -622,6 +622,7 @@ def gaps(name, p, seed, **options):
     return [spectra.operator_norm(exact - theory.toarray()) for exact, theory in made]
 
 
+@pytest.mark.drift
 @pytest.mark.parametrize(("name", "p"), PUBLISHED)
 def test_errors_in_the_setting_of_the_authors(name, p):
     found = np.mean([gaps(name, p, seed) for seed in range(1, 4)], axis=0)

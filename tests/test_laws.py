@@ -112,6 +112,7 @@ def test_critical_distance(c):
         spectra.critical_distance(network("tanh", same, 10), same, 10)
 
 
+@pytest.mark.drift
 @pytest.mark.parametrize(
     ("name", "law", "expected"),
     [

@@ -292,6 +292,7 @@ def error(network, sample, stats, kernel="ck", trained="default", **options):
     return spectra.operator_norm(exact_kernel(network, sample.X, kernel, trained) - found)
 
 
+@pytest.mark.drift
 @pytest.mark.parametrize(
     ("name", "bounds"),
     [("relu", (0.031, 0.036, 0.1)), ("swish", (0.027, 0.031, 0.085)), ("tanh", (0.011, 0.0145, 0.048))],
