@@ -638,12 +638,22 @@ BATCH_1 = "cifar-10-batches-bin/data_batch_1.bin"
     [
         (b"", "not the binary archive"),
         (b"not a gzip file", "not the binary archive"),
-        (gzip.compress(b"not a tar file" * 99), "not the binary archive"),
+        (gzip.compress(b"not a tar file" * 99, mtime=0), "not the binary archive"),
         (tar_gz(cifar_members())[:9000], "not the binary archive"),
         (tar_gz({"cifar-10-batches-py/data_batch_1": b"pickle"}), "data_batch_1.bin"),
         (tar_gz(cifar_members() | {BATCH_1: b""}), "data_batch_1.bin must hold records of 3073"),
         (tar_gz(cifar_members() | {BATCH_1: bytes(3074)}), "3074 bytes long"),
         (tar_gz(cifar_members() | {BATCH_1: bytes([10]) * 3073}), "0 to 9, the largest is 10"),
+    ],
+    ids=[
+        "empty",
+        "text",
+        "no archive",
+        "cut off",
+        "pickles",
+        "an empty batch",
+        "odd",
+        "a large label",
     ],
 )
 def test_cifar_archive_of_another_kind(folder, monkeypatch, content, message):

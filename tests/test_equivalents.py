@@ -530,6 +530,16 @@ def test_eigsh(p, n, k, refined):
     np.testing.assert_allclose(np.abs(overlaps), 1, atol=1e-7)
 
 
+def test_eigenpairs_of_many_samples_take_no_product_with_them(monkeypatch):
+    """A matrix of order p + r holds the eigenvalues: the n samples are not iterated upon."""
+    sample = mixtures.two_class(20).sample(200, 0)
+    stats = mixtures.statistics(sample)
+    matrix = equivalents.ck(ImplicitNetwork("relu", 0.2).centered(stats.tau0), stats, sample.X)
+    wanted = np.linalg.eigvalsh(matrix.toarray())[::-1][:3]
+    monkeypatch.setattr(equivalents.Equivalent, "_matmat", None)
+    np.testing.assert_allclose(matrix.eigsh(3)[0], wanted, rtol=1e-10)
+
+
 @pytest.mark.parametrize("scalar", [True, False])
 def test_the_general_form(scalar):
     """Scales and diagonals one a sample, or numbers; a core that is indefinite."""
@@ -861,6 +871,14 @@ def test_an_odd_activation_is_centered_as_it_is(name):
 
 
 @pytest.mark.filterwarnings("ignore:the network was centered at")
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_being_centered_does_not_depend_on_the_size_of_the_activation(size):
+    free = ImplicitNetwork(activations.get("leaky_relu", a=size, b=0.1 * size), 0.0)
+    with pytest.raises(ValueError, match=r"\.centered\("):
+        equivalents.coefficients(free, 1.0)
+    assert equivalents.coefficients(free.centered(1.0), 1.0).gamma2 > 0.1 * size**2
+
+
 def test_a_network_centered_far_away_is_refused():
     network = ImplicitNetwork("relu", 0.2).centered(1.0)
     with pytest.raises(ValueError, match=r"\.centered"):
@@ -936,21 +954,22 @@ def test_statistics_of_other_data_of_the_same_shape_are_refused(other):
         equivalents.ck(network, stats, X)
 
 
+@pytest.mark.parametrize("unit", [1.0, 1e3, 1e-3])
 @pytest.mark.parametrize("form", ["signs", "unit norm"])
-def test_samples_that_all_have_one_norm_are_their_own_data(form):
+def test_samples_that_all_have_one_norm_are_their_own_data(form, unit):
     """Their norms do not fluctuate: psi and the norms' deviations are rounding, which agrees with nothing."""
     p, n = 200, 160
     Z = np.random.default_rng(3).standard_normal((p, n))
-    X = np.sign(Z) / np.sqrt(p) if form == "signs" else Z / np.linalg.norm(Z, axis=0)
+    X = unit * (np.sign(Z) / np.sqrt(p) if form == "signs" else Z / np.linalg.norm(Z, axis=0))
     labels = np.repeat([0, 1], n // 2)
-    mixture = mixtures.GaussianMixture(np.zeros((2, p)), np.ones(2))
-    network = ImplicitNetwork("relu", 0.2).centered(1.0)
+    mixture = mixtures.GaussianMixture(np.zeros((2, p)), unit**2 * np.ones(2))
+    network = ImplicitNetwork("relu", 0.2).centered(unit)
     for stats in (
         mixtures.statistics(mixtures.Sample(X, labels, mixture)),
         mixtures.estimate(X, labels),
     ):
         error = kernels.ck(network, X) - equivalents.ck(network, stats, X).toarray()
-        assert np.linalg.norm(error, 2) < 0.15
+        assert np.linalg.norm(error, 2) < 0.15 * unit**2
 
 
 def test_the_scale_warning_names_the_line_that_called():

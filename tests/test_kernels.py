@@ -177,6 +177,15 @@ def test_readout_of_a_jump_is_its_conjugate_kernel(mixed):
         kernels.ntk(network, mixed, trained="all")
 
 
+@pytest.mark.parametrize("layers", [("sign",), ("relu", "step"), ("step", "relu")])
+def test_readout_of_a_stack_with_jumps_is_its_conjugate_kernel(layers, mixed):
+    """Nothing is trained below, so that no infinite slope is asked for, not even of equal samples."""
+    twice = np.concatenate([mixed[:, :5], mixed[:, :5]], axis=1)
+    stack = networks.ExplicitNetwork(layers)
+    G, K = kernels.ck_and_ntk(stack, twice, (0.0,) * len(layers) + (2.0,))
+    np.testing.assert_allclose(K, 2 * G, rtol=1e-14)
+
+
 def test_diagonal_is_its_own_fixed_point(mixed):
     network = network_of(("tanh",))
     norms = (mixed**2).sum(axis=0)

@@ -78,6 +78,12 @@ def test_beyond_the_sharp_threshold_is_an_error_that_names_it(name, sigma_a2):
         kernels.ck(ImplicitNetwork(name, sigma_a2, 1.0), X)
 
 
+def test_a_variance_that_runs_away_is_named():
+    """Var max(u, 0) = s (1/2 - 1/(2 pi)): with sigma_a2 = 4 there is no fixed point to center at."""
+    with pytest.raises(ConvergenceError, match=r"^the variance tau_\*\^2 of the centered network"):
+        ImplicitNetwork("relu", 4.0, sigma_b2=1.0).centered(1.0)
+
+
 def test_the_threshold_error_says_by_how_much():
     with pytest.raises(ValueError, match=r"E\[phi'\^2\] is 1\.\d+ .* below 1"):
         ImplicitNetwork("relu", 2.1, 1.0).centered(1.0)

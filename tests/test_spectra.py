@@ -168,6 +168,27 @@ def test_block_eigenpairs():
         spectra.block_eigenpairs(operator(A), 301)
 
 
+def test_two_calls_of_block_eigenpairs_agree_to_the_last_bit():
+    A = np.diag(np.linspace(0, 1, 90) ** 3)
+    first, second = (spectra.block_eigenpairs(operator(A), 2) for _ in range(2))
+    np.testing.assert_array_equal(first[0], second[0])
+    np.testing.assert_array_equal(first[1], second[1])
+
+
+def test_the_residual_of_block_eigenpairs_is_that_of_its_worst_pair():
+    """The tolerance is held against the largest residual of a pair, relative to the first eigenvalue."""
+    n, k = 120, 3
+    vectors = np.linalg.qr(np.random.default_rng(2).standard_normal((n, n)))[0]
+    A = (vectors * np.linspace(0, 1, n) ** 2) @ vectors.T
+    values, columns = spectra.block_eigenpairs(operator(A), k, passes=3, tolerance=1.0)
+    residuals = np.linalg.norm(A @ columns - columns * values, axis=0) / values[0]
+    assert residuals.max() > 1e-3
+    spectra.block_eigenpairs(operator(A), k, passes=3, tolerance=1.001 * residuals.max())
+    with pytest.raises(ConvergenceError) as caught:
+        spectra.block_eigenpairs(operator(A), k, passes=3, tolerance=0.999 * residuals.max())
+    assert caught.value.residual == pytest.approx(residuals.max(), rel=1e-9)
+
+
 # ---------------------------------------------------------------- histogram
 
 
