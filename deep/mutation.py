@@ -37,7 +37,8 @@ MODULES = ("activations", "networks", "kernels", "equivalents", "matching", "spe
 BEHIND = "behind spectra"
 LEAST = 20  # mutants drawn from a module, however small it is
 BOUND = 0.9
-SECONDS_OF_TESTS = 60.0  # of a mutant's covering tests, quickest first; the others are left out
+SECONDS = 60.0  # of a mutant's covering tests, quickest first
+MORE_SECONDS = 600.0  # of those that a survivor of the first round meets in a second one
 GIGABYTE = 1024**3
 KILLED = ("killed", "timeout")
 
@@ -155,15 +156,15 @@ def mutants() -> dict[str, str]:
     return found
 
 
-def covering_tests() -> dict[str, list[str]]:
-    """The tests that reach each function, quickest first, as many as fit into a mutant's time."""
+def covering_tests(most: float) -> dict[str, list[str]]:
+    """The tests that reach each function, quickest first, as many as fit into ``most`` seconds."""
     found = json.loads((WORK / "reach.json").read_text(encoding="utf-8"))
     seconds, chosen = found["seconds"], {}
     for function, tests in found["tests"].items():
         total, kept = 0.0, []
         for test in sorted(tests, key=lambda name: (seconds[name], name)):
             total += seconds[test]
-            if total > SECONDS_OF_TESTS and kept:
+            if total > most and kept:
                 break
             kept.append(test)
         chosen[function] = kept
@@ -217,7 +218,7 @@ def run_tests(name: str, tests: list[str]) -> int:
     import pytest
     from mutmut.mutation.trampoline import set_mutant_under_test
 
-    limit = int(120 + 3 * SECONDS_OF_TESTS)
+    limit = int(120 + 3 * MORE_SECONDS)
     resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 5))
     resource.setrlimit(resource.RLIMIT_DATA, (8 * GIGABYTE, 8 * GIGABYTE))
     with quiet():
@@ -228,15 +229,31 @@ def run_tests(name: str, tests: list[str]) -> int:
 CLEAN = ["-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:nbval"]
 
 
-def run(sample: Iterable[str], population: dict[str, str], workers: int) -> list[Verdict]:
-    """The verdicts on a sample, with a line for every mutant that lives."""
+def run(sample: list[str], population: dict[str, str], workers: int) -> list[Verdict]:
+    """The verdicts on a sample: a round with the quick tests, and one with more for those that live."""
+    ready()
+    few, many = covering_tests(SECONDS), covering_tests(MORE_SECONDS)
+    first = {v.name: v for v in one_round(sample, population, workers, few)}
+    left = {name: [t for t in tests if t not in few[name]] for name, tests in many.items()}
+    alive = [n for n, v in first.items() if v.status == "survived" and left[function_of(n)]]
+    print(f"{len(alive)} meet the tests that were left out", flush=True)
+    second = {v.name: v for v in one_round(alive, population, workers, left)}
+    return list((first | second).values())
+
+
+def function_of(name: str) -> str:
+    """The function that a mutant is one of."""
+    return name.partition("__mutmut_")[0]
+
+
+def ready() -> None:
+    """Import in this process all that the forks will need."""
     os.chdir(WORK)
     from mutmut.configuration import config
     from mutmut.mutation.trampoline import set_mutant_under_test
     from mutmut.utils.file_utils import setup_source_paths
 
     setup_source_paths()
-    tests = covering_tests()
     selection = config().pytest_add_cli_args_test_selection
     os.chdir(WORK / "mutants")
     import pytest
@@ -245,10 +262,16 @@ def run(sample: Iterable[str], population: dict[str, str], workers: int) -> list
     require_mutants()
     with quiet():
         pytest.main(["--rootdir=.", "--collect-only", "-qqq", *CLEAN, *selection])
+
+
+def one_round(
+    sample: Iterable[str], population: dict[str, str], workers: int, tests: dict[str, list[str]]
+) -> list[Verdict]:
+    """The verdict of some tests on each mutant, with a line for every one that lives."""
     verdicts: list[Verdict] = []
     running: dict[int, tuple[str, str, float]] = {}
     for name in sample:
-        module, covering = population[name], tests.get(name.partition("__mutmut_")[0])
+        module, covering = population[name], tests.get(function_of(name))
         if not covering:
             verdicts.append(Verdict(name, module, "no tests", 0.0))
             continue

@@ -107,6 +107,24 @@ def test_every_name_is_tested():
     assert tested | {"silu"} == set(activations.names())
 
 
+@pytest.mark.parametrize("weights", [(0.0, 1.0), (0.3, 0.8, 0.5), (0.1, -0.2, 0.0, 0.7)])
+def test_the_derivative_of_a_hermite_sum_at_zero(weights):
+    """h_1' = 1 everywhere, h_2'(0) = 0, h_3'(0) = -3/sqrt(6): the derivative of (x^3 - 3x)/sqrt 6."""
+    slopes = (0.0, 1.0, 0.0, -3 / np.sqrt(6))
+    found = activations.get("hermite", coefficients=weights).derivative(0.0)
+    assert found == pytest.approx(sum(w * k for w, k in zip(weights, slopes)), abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("name", "takes"), [("relu", "none"), ("leaky_relu", "a, b"), ("hard_tanh", "a, c")]
+)
+def test_an_unknown_parameter_is_told_the_known_ones(name, takes):
+    with pytest.raises(
+        ValueError, match=f"^slope is not a parameter of {name}, which takes {takes}$"
+    ):
+        activations.get(name, slope=1.0)
+
+
 def test_an_activation_has_the_name_that_it_was_asked_by():
     aliases = {"silu": "swish"}
     for name in activations.names():
