@@ -30,6 +30,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 import make
 
 NEEDED = ("notebooks", "src", "data", "results", "book")
+MARK = "pyproject.toml"  # by which the package knows that it lies in the book's folder
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 IGNORED = "nbval-ignore-output"
 LOCALE = "de_DE"
@@ -102,6 +103,7 @@ def copied(moved: bool) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="Bücher, größer ") as name:
         for part in NEEDED:
             shutil.copytree(ROOT / part, Path(name, part))
+        shutil.copy(ROOT / MARK, name)
         yield Path(name)
 
 

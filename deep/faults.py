@@ -235,8 +235,18 @@ def once(writer: Writer, wanted: dict[str, str], seconds: float, rng: np.random.
             return f"{number.name} does not end it"
         if left := orphans(token):
             return f"{number.name} leaves {left} processes"
-        if code := start(writer.command(folder), token).wait(LONG):
-            return f"after {number.name} the next run ends with {code}"
+        again = subprocess.run(
+            writer.command(folder),
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            stdin=subprocess.DEVNULL,
+            timeout=LONG,
+            check=False,
+        )
+        if again.returncode:
+            why = (again.stderr.strip() or "no reason given").splitlines()[-1]
+            return f"after {number.name} the next run ends with {again.returncode}: {why}"
         found = state(writer, folder)
         return difference(found, wanted, number)
 

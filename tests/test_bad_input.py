@@ -188,6 +188,7 @@ CALLS = [
     call("spectra.block_eigenpairs", spectra.block_eigenpairs, A=(OPERATOR, "operator"), k=(2, "eigenpairs"),
          passes=(8, "count"), tolerance=(1e-4, "positive")),
     call("spectra.operator_norm", spectra.operator_norm, A=(GRAM, "symmetric")),
+    call("spectra.extreme_eigenpair", spectra.extreme_eigenpair, A=(GRAM, "symmetric")),
     call("spectra.histogram", spectra.histogram, values=(np.arange(5.0), "vector"), bins=(3, "count"),
          range=((0.0, 1.0), "range")),
     call("spectra.limiting_law", spectra.limiting_law, network=(NET, "centered"), mixture=(MIXTURE, "record"),
