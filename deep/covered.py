@@ -7,6 +7,7 @@ package go to ``results/deep/coverage.json``; below the bound of either, the end
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -62,7 +63,12 @@ def measured(workers: str) -> dict:
             "--cov-branch",
             f"--cov-report=json:{place}",
         ]
-        code = subprocess.run([*command, *tests], cwd=ROOT, check=False).returncode
+        # one thread a worker, as make has it
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+        environment = (
+            os.environ | threads | {"HELPERS_PROGRESS": "0", "COVERAGE_FILE": f"{folder}/data"}
+        )
+        code = subprocess.run([*command, *tests], cwd=ROOT, env=environment, check=False).returncode
         if code:
             sys.exit(f"the tests failed under coverage: pytest ended with {code}")
         return json.loads(place.read_text(encoding="utf-8"))

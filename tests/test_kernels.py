@@ -492,8 +492,10 @@ def test_too_many_samples_are_refused_before_allocating(monkeypatch):
     free = tiles.psutil.virtual_memory()._replace(available=2**20)
     monkeypatch.setattr(tiles.psutil, "virtual_memory", lambda: free)
     tracemalloc.start()
-    with pytest.raises(MemoryError, match=r"kernels\.operator"):
+    with pytest.raises(MemoryError, match=r"^1 kernel\(s\) of n = 2000 .*kernels\.operator"):
         kernels.ck(NETWORK, np.ones((1, 2000)))
+    with pytest.raises(MemoryError, match=r"^2 kernel\(s\)"):
+        kernels.ck_and_ntk(NETWORK, np.ones((1, 2000)))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2000**2  # an eighth of one kernel

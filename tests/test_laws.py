@@ -187,6 +187,16 @@ def test_even_activation_has_no_bulk():
     assert spectra.limiting_law(net, mixture, n).spikes[-1] == pytest.approx(seen[-1], rel=0.1)
 
 
+def test_the_distance_to_a_law_that_is_one_atom():
+    """Its distribution steps from 0 to 1: the distance is the share of eigenvalues elsewhere."""
+    mixture = mixtures.two_class(100)
+    law = spectra.limiting_law(network("abs", mixture, 80), mixture, 80, law="plain")
+    place = law.atom.place
+    assert law.distance([place] * 5) == 0
+    assert law.distance([place] * 3 + [place + 1]) == pytest.approx(1 / 4)
+    assert law.distance([place - 1, place - 1, place]) == pytest.approx(2 / 3)
+
+
 @pytest.mark.parametrize("law", ["plain", "classwise"])
 def test_full_covariances_agree_with_diagonal_ones(law):
     p, n = 60, 40

@@ -78,6 +78,14 @@ def test_beyond_the_sharp_threshold_is_an_error_that_names_it(name, sigma_a2):
         kernels.ck(ImplicitNetwork(name, sigma_a2, 1.0), X)
 
 
+def test_networks_are_shown_by_their_formulas():
+    deq, stack = ImplicitNetwork("relu", 0.2), ExplicitNetwork(("relu", "tanh"))
+    assert "max(u, 0)" in str(deq) and "tanh(W2 x1)" in str(stack)
+    for network, word in ((deq, r"\max(u, 0)"), (stack, r"\tanh(W_2 x^{(1)})")):
+        shown = network._repr_latex_()
+        assert shown.startswith(r"$\displaystyle ") and shown.endswith("$") and word in shown
+
+
 def test_a_variance_that_runs_away_is_named():
     """Var max(u, 0) = s (1/2 - 1/(2 pi)): with sigma_a2 = 4 there is no fixed point to center at."""
     with pytest.raises(ConvergenceError, match=r"^the variance tau_\*\^2 of the centered network"):

@@ -99,12 +99,12 @@ class LimitingLaw:
 
     def distance(self, eigenvalues: ArrayLike) -> float:
         """Kolmogorov's distance to the distribution of given eigenvalues, which spikes take part in."""
-        x = np.sort(as_real_array(eigenvalues, "eigenvalues").ravel())
+        x, counts = np.unique(as_real_array(eigenvalues, "eigenvalues"), return_counts=True)
         if not x.size:
             raise ValueError("eigenvalues must hold at least one number")
-        counts, found = np.arange(len(x) + 1) / len(x), self.cdf(x)
+        shares, found = np.append(0, np.cumsum(counts)) / counts.sum(), self.cdf(x)
         before = found - sum(atom.mass * (x == atom.place) for atom in self.atoms)
-        return float(max(np.abs(found - counts[1:]).max(), np.abs(before - counts[:-1]).max()))
+        return float(max(np.abs(found - shares[1:]).max(), np.abs(before - shares[:-1]).max()))
 
     def stieltjes(self, z: ArrayLike) -> NDArray[np.complex128]:
         r""":math:`\mathfrak m(z) = \int(x - z)^{-1}\,d\mathrm{law}(x)` (eq-stieltjes).
