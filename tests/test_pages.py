@@ -191,6 +191,18 @@ def test_pictures_after_the_first_load_when_they_are_near():
     assert html == '<img src="a"><p><img loading="lazy" src="b"><img loading="lazy" src="c">'
 
 
+def test_marks_in_code_that_change_no_color_are_left_out(hosted):
+    html = '<pre><span></span><span class="n">x</span><span class="o">=</span><span class="mi">1</span></pre>'
+    kept = '<pre><span></span>x<span class="o">=</span><span class="mi">1</span></pre>'
+    assert finish.finished(html) == kept
+    css = (hosted / "_static" / "pygments.css").read_text(encoding="utf-8")
+    for theme in ("light", "dark"):
+        block = f'html[data-theme="{theme}"] .highlight'
+        color = re.search(rf"{re.escape(block)} {{ background: #\w+; color: (#\w+) }}", css)[1]
+        for name in "npw":
+            assert f"{block} .{name} {{ color: {color} }}" in css
+
+
 def test_rules_that_nothing_matches_are_cut():
     css = "/* x */.a,.b:hover{top:0}@media print{.c{top:0}.a:not(.c){top:1px}}.bs-x,.d .a{left:0}"
     kept = lean.cut_sheet(css, {"a"})
