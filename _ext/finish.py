@@ -34,7 +34,8 @@ def named_folds(html: str) -> str:
 def finished(body: str) -> str:
     """The text of a page with roles that browsers accept, pictures that load when they are near, and lean code."""
     body = NOT_UNIQUE.sub("", body)
-    body = PLAIN_CODE.sub(r"\1", body)  # in the color of the block: two of three marks in code, a third of a page
+    # marks that give code the color it has anyway are two of three, and a third of a notebook's page
+    body = PLAIN_CODE.sub(r"\1", body)
     body = body.replace(' role="doc-biblioentry"', "")
     body = body.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
     first, *rest = IMAGE.split(body)

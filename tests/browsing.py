@@ -125,12 +125,11 @@ def wait_for_math(page: object) -> None:
     page.evaluate("async () => { await window.MathJax?.startup?.promise; }")
 
 
-def violations(page: object, rules: tuple[str, ...] = ()) -> list[str]:
-    """What axe finds serious or critical, by all its rules or some, outside of the formulas that MathJax draws."""
+def violations(page: object) -> list[str]:
+    """What axe finds serious or critical, outside of the formulas that MathJax draws."""
     from axe_playwright_python.sync_playwright import Axe
 
     options = {"resultTypes": ["violations"], "preload": False}
-    options |= {"runOnly": list(rules)} if rules else {}
     found = Axe().run(page, context={"exclude": [["mjx-container"]]}, options=options)
     return [
         f"{rule['id']}: {node['html'][:160]}"
@@ -140,14 +139,14 @@ def violations(page: object, rules: tuple[str, ...] = ()) -> list[str]:
     ]
 
 
-def look(browser: object, address: str, theme: str, rules: tuple[str, ...] = ()) -> Visit:
+def look(browser: object, address: str, theme: str) -> Visit:
     """Visit a page in one theme and look at all that can be wrong, at the width of a desk and of a phone."""
     with opened(browser, address, color_scheme=theme) as (page, visit):
         wait_for_math(page)
         visit.size = page.evaluate(BYTES)
         visit.unrendered = page.evaluate(MATH)
         visit.missing_images = page.evaluate(MISSING_IMAGES)
-        visit.violations = violations(page, rules)
+        visit.violations = violations(page)
         page.set_viewport_size(PHONE)
         if page.evaluate(PAGE_SCROLLS):
             visit.wider_than_phone.append("the page scrolls sideways")

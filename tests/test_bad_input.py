@@ -189,6 +189,7 @@ CALLS = [
          passes=(8, "count"), tolerance=(1e-4, "positive")),
     call("spectra.operator_norm", spectra.operator_norm, A=(GRAM, "symmetric")),
     call("spectra.extreme_eigenpair", spectra.extreme_eigenpair, A=(GRAM, "symmetric")),
+    call("spectra.both_ends", spectra.both_ends, A=(GRAM, "symmetric")),
     call("spectra.histogram", spectra.histogram, values=(np.arange(5.0), "vector"), bins=(3, "count"),
          range=((0.0, 1.0), "range")),
     call("spectra.limiting_law", spectra.limiting_law, network=(NET, "centered"), mixture=(MIXTURE, "record"),

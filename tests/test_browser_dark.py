@@ -11,9 +11,7 @@ from browsing import PAGES
 def look():
     """Each page is looked at once."""
     with browsing.launched() as browser, browsing.served() as site:
-        yield cache(
-            lambda page: browsing.look(browser, f"{site}{page}.html", "dark", ("color-contrast",))
-        )
+        yield cache(lambda page: browsing.look(browser, f"{site}{page}.html", "dark"))
 
 
 @pytest.mark.parametrize("page", PAGES)

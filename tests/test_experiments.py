@@ -70,10 +70,8 @@ def test_a_committed_table_is_complete_and_recomputes(sweep):
         for name, value in sweep.task(**cheap[index]).items():
             if name == "twin" and not same_versions(table):
                 continue  # a search: among several exact twins, another version may end in another one
-            # a best factor is found to 1e-4, and the gap has a kink there
-            relative = 2e-4 if "rescaled" in name else 1e-6
             found = table.of(name, **cheap[index])
-            assert value == pytest.approx(found, rel=relative), (name, cheap[index])
+            assert value == pytest.approx(found, rel=1e-6), (name, cheap[index])
 
 
 def same_versions(table):

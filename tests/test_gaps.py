@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from helpers import experiments, gaps
+from helpers.errors import ConvergenceError
 
 
 def positive(n, seed):
@@ -19,13 +20,41 @@ def test_a_multiple_of_a_kernel_is_no_distance_once_rescaled():
 
 def test_the_best_factor_of_two_diagonal_kernels():
     """With G = diag(1, 2) and H = I the gap max(|1 - f|, |2 - f|) is least at f = 3/2: a quarter of the norm."""
-    assert gaps.rescaled_gap(np.diag([1.0, 2.0]), np.eye(2)) == pytest.approx(0.25, rel=1e-3)
+    assert gaps.rescaled_gap(np.diag([1.0, 2.0]), np.eye(2)) == pytest.approx(0.25, rel=1e-12)
 
 
-def test_the_best_factor_beats_a_grid():
-    G, H = positive(40, 1), positive(40, 2)
-    least = min(gaps.relative_gap(G, f * H) for f in np.linspace(0, 2, 400))
-    assert gaps.rescaled_gap(G, H) <= least * (1 + 1e-4)
+def by_thirds(G, H):
+    """The least norm by dense eigenvalues in intervals that shrink by a third: it is convex in the factor."""
+    low, high = -5.0, 5.0
+    for _ in range(90):
+        a, b = low + (high - low) / 3, high - (high - low) / 3
+        one, two = (np.abs(np.linalg.eigvalsh(G - f * H)).max() for f in (a, b))
+        low, high = (low, b) if one < two else (a, high)
+    return np.abs(np.linalg.eigvalsh(G - low * H)).max()
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("n", [5, 40, 150])
+def test_the_best_factor_is_found_at_the_kink(n, seed):
+    G, H = positive(n, seed), positive(n, seed + 10)
+    assert gaps.least_norm(G, H) == pytest.approx(by_thirds(G, H), rel=1e-9)
+    # neither the sign of H, nor that of G, nor indefinite matrices make a difference
+    assert gaps.least_norm(G, -H) == pytest.approx(gaps.least_norm(-G, H), rel=1e-9)
+    G, H = G - np.eye(n), H - np.eye(n)
+    assert gaps.least_norm(G, H) == pytest.approx(by_thirds(G, H), rel=1e-9)
+
+
+def test_no_factor_brings_a_kernel_nearer_to_nothing():
+    G = positive(4, 0)
+    assert gaps.rescaled_gap(G, np.zeros((4, 4))) == 1.0
+    assert gaps.least_norm(np.diag([1.0, 0.0]), np.diag([0.0, 2.0])) == pytest.approx(1.0)
+
+
+def test_a_least_norm_that_takes_too_long_says_how_far_it_is(monkeypatch):
+    monkeypatch.setattr(gaps, "CUTS", 1)
+    with pytest.raises(ConvergenceError, match="1 pairs of cuts") as caught:
+        gaps.least_norm(positive(40, 1), positive(40, 2))
+    assert caught.value.residual > 1e-3
 
 
 def test_the_angle_of_a_rotation():

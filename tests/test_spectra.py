@@ -107,7 +107,18 @@ def test_norm_of_a_multiple_of_the_identity(form, n):
     assert spectra.operator_norm(form(-3.0 * np.eye(n))) == pytest.approx(3.0, rel=1e-12)
 
 
+@pytest.mark.parametrize("form", [np.asarray, operator])
+@pytest.mark.parametrize("n", [1, 10, 100])
+def test_both_ends_are_those_of_all_eigenvalues(form, n):
+    for A in (known(n)[0] if n > 1 else np.eye(1), np.zeros((n, n)), -2.0 * np.eye(n)):
+        ends, vectors = spectra.both_ends(form(A))
+        assert np.allclose(ends, spectra.eigenvalues(A)[[0, -1]], rtol=0, atol=1e-12)
+        assert np.allclose(A @ vectors, vectors * ends, atol=1e-8)
+        assert np.allclose(np.linalg.norm(vectors, axis=0), 1)
+
+
 FUNCTIONS = [
+    spectra.both_ends,
     spectra.eigenvalues,
     spectra.operator_norm,
     lambda A: spectra.top_eigenpairs(A, 1),

@@ -135,11 +135,15 @@ CITING += ["equivalents.ck", "equivalents.ntk", "refined.squared_products", "mat
 CITING += ["laws.limiting_law", "mixtures.statistics", "mixtures.estimate"]
 
 
+def docstring(name):
+    """Of a function, ``module.function``."""
+    module, function = name.split(".")
+    return ast.get_docstring(public(ROOT / "src" / "helpers" / f"{module}.py")[function])
+
+
 @pytest.mark.parametrize("name", CITING)
 def test_main_functions_cite_what_they_compute(name):
-    module, function = name.split(".")
-    node = public(ROOT / "src" / "helpers" / f"{module}.py")[function]
-    assert LABEL.search(ast.get_docstring(node))
+    assert LABEL.search(docstring(name))
 
 
 # ---------------------------------------------------------------- examples
@@ -159,9 +163,7 @@ EXAMPLES += ["mixtures.statistics", "mixtures.estimate", "eigen.operator_norm"]
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_main_functions_have_an_example(name):
-    module, function = name.split(".")
-    node = public(ROOT / "src" / "helpers" / f"{module}.py")[function]
-    assert ">>>" in ast.get_docstring(node)
+    assert ">>>" in docstring(name)
 
 
 # ---------------------------------------------------------------- spelling

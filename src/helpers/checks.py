@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +23,7 @@ __all__ = [
     "non_negative",
     "number",
     "positive",
+    "real_entries",
 ]
 
 
@@ -42,16 +44,36 @@ def as_real_array(values: ArrayLike, name: str) -> Array:
     ValueError
         If the rows are of unequal length, or an entry is NaN or infinite.
     """
+    array: Array = real_entries(values, name).astype(np.float64, copy=False)
+    if not np.isfinite(array).all():
+        bad = array.size - int(np.isfinite(array).sum())
+        raise ValueError(f"{name} must be finite: {bad} of {array.size} entries are NaN or inf")
+    return array
+
+
+def real_entries(values: ArrayLike, name: str) -> NDArray[Any]:
+    """Array of real numbers, finite or not, in its own precision: a copy of a large one is not made.
+
+    Parameters
+    ----------
+    values : array_like
+        Integers or floats of any width, of any shape.
+    name : str
+        The argument's name in error messages.
+
+    Raises
+    ------
+    TypeError
+        If the entries are not real numbers (complex, boolean, text, objects).
+    ValueError
+        If the rows are of unequal length.
+    """
     try:
-        array = np.asarray(values)
+        array: NDArray[Any] = np.asarray(values)
     except ValueError as error:
         raise ValueError(f"{name} must be a rectangular array of numbers: {error}") from None
     if array.dtype.kind not in "iuf":
         raise TypeError(f"{name} must hold real numbers (integers or floats), not {array.dtype}")
-    array = array.astype(np.float64, copy=False)
-    if not np.isfinite(array).all():
-        bad = array.size - int(np.isfinite(array).sum())
-        raise ValueError(f"{name} must be finite: {bad} of {array.size} entries are NaN or inf")
     return array
 
 

@@ -167,17 +167,38 @@ def extreme_eigenpair(A: ArrayLike | LinearOperator) -> tuple[float, Array]:
     value : float
     vector : (n,) array
     """
-    if not isinstance(A, LinearOperator):
-        A = _symmetric(A)
-        if not A.any():
-            return 0.0, np.eye(len(A))[0]
+    # with one vector, a value and the negative of nearly the same would be taken for each other
+    values, vectors = _extremes(A, "LM")
+    largest = int(np.abs(values).argmax())
+    return float(values[largest]), vectors[:, largest]
+
+
+def both_ends(A: ArrayLike | LinearOperator) -> tuple[Array, Array]:
+    """The least and the largest eigenvalue of a symmetric matrix or operator, and unit vectors of both.
+
+    Parameters
+    ----------
+    A : (n, n) array or LinearOperator
+        Symmetric.
+
+    Returns
+    -------
+    values : (2,) array
+        Ascending.
+    vectors : (n, 2) array
+    """
+    values, vectors = _extremes(A, "BE")
+    return values[[0, -1]], vectors[:, [0, -1]]
+
+
+def _extremes(A: ArrayLike | LinearOperator, which: str) -> tuple[Array, Array]:
+    """All eigenpairs of a small matrix or operator, or two of a large one, ascending."""
+    A = A if isinstance(A, LinearOperator) else _symmetric(A)
     if A.shape[0] <= SMALL:
         dense = A @ np.eye(A.shape[0]) if isinstance(A, LinearOperator) else A
         values, vectors = eigh(dense)
-    else:  # with one vector, a value and the negative of nearly the same would be taken for each other
-        values, vectors = _lanczos(A, 2, "LM")
-    largest = int(np.abs(values).argmax())
-    return float(values[largest]), vectors[:, largest]
+        return values, vectors
+    return _lanczos(A, 2, which)
 
 
 def _lanczos(A: Array | LinearOperator, k: int, which: str) -> tuple[Array, Array]:

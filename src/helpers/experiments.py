@@ -100,7 +100,7 @@ EQUIVALENTS = Sweep(
 
 TWINS = Sweep(
     name="twins",
-    version=1,
+    version=2,
     task=twin_gaps,
     grid={
         "activation": ["tanh", "relu", "swish"],
@@ -114,7 +114,7 @@ TWINS = Sweep(
 #: the pair of Ling et al. (2024): one layer of Hard-Tanh for tanh
 HARD_TANH_TWIN = Sweep(
     name="hard_tanh_twin",
-    version=1,
+    version=2,
     task=twin_gaps,
     grid=TWINS.grid | {"activation": ["tanh"], "kernel": ["ck"], "family": ["hard_tanh"]},
 )
@@ -123,7 +123,7 @@ HARD_TANH_TWIN = Sweep(
 DIGIT_TWINS = [
     Sweep(
         name=f"digit_twins_{activation}",
-        version=1,
+        version=2,
         task=digit_gaps,
         grid={
             "data": ["mnist", "fashion_mnist"],

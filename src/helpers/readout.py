@@ -16,7 +16,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from helpers.checks import as_data, as_labels, choice, integer, integers, positive
+from helpers.checks import as_data, as_labels, choice, integer, integers, positive, real_entries
 
 __all__ = ["METHODS", "Readout", "fit", "kernel_ridge", "targets"]
 
@@ -232,12 +232,7 @@ def kernel_ridge(
 
 def _matrix(values: ArrayLike, name: str) -> NDArray[Any]:
     """A finite real matrix in its own precision: without a copy, these are large."""
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise ValueError(f"{name} must be a rectangular array of numbers: {error}") from None
-    if array.dtype.kind not in "iuf":
-        raise TypeError(f"{name} must hold real numbers (integers or floats), not {array.dtype}")
+    array = real_entries(values, name)
     if array.ndim != 2 or 0 in array.shape:
         raise ValueError(f"{name} must be a matrix; its shape is {array.shape}")
     if not np.isfinite(array.sum(dtype=np.float64)):

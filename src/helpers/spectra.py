@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from helpers.checks import as_real_array, integer
 from helpers.eigen import (
     block_eigenpairs,
+    both_ends,
     eigenvalues,
     extreme_eigenpair,
     operator_norm,
@@ -21,6 +22,7 @@ __all__ = [
     "Histogram",
     "LimitingLaw",
     "block_eigenpairs",
+    "both_ends",
     "critical_distance",
     "eigenvalues",
     "extreme_eigenpair",
