@@ -13,46 +13,16 @@ import sys
 import tempfile
 from pathlib import Path
 
+from package import tests_of_the_package
 from record import keep
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent
 BOUND = 0.95
-OF_THE_PACKAGE = [
-    "activations",
-    "bad_input",
-    "claims",
-    "datasets",
-    "equivalents",
-    "experiments",
-    "export",
-    "features",
-    "files",
-    "finite",
-    "gaps",
-    "kernels",
-    "laws",
-    "matching",
-    "mixtures",
-    "networks",
-    "pairs",
-    "plotting",
-    "practice",
-    "precision",
-    "progress",
-    "properties",
-    "readout",
-    "refined",
-    "spectra",
-    "sweeps",
-    "symbolic",
-]
 
 
 def measured(workers: str) -> dict:
     """The report of coverage.py over the tests of the package."""
-    tests = [f"tests/test_{name}.py" for name in OF_THE_PACKAGE]
-    tests = [test for test in tests if (ROOT / test).exists()]
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "coverage.json"
         command = [sys.executable, "-m", "pytest", "-q", "-n", workers, "--dist", "loadfile"]
@@ -68,7 +38,9 @@ def measured(workers: str) -> dict:
         environment = (
             os.environ | threads | {"HELPERS_PROGRESS": "0", "COVERAGE_FILE": f"{folder}/data"}
         )
-        code = subprocess.run([*command, *tests], cwd=ROOT, env=environment, check=False).returncode
+        code = subprocess.run(
+            [*command, *tests_of_the_package()], cwd=ROOT, env=environment, check=False
+        ).returncode
         if code:
             sys.exit(f"the tests failed under coverage: pytest ended with {code}")
         return json.loads(place.read_text(encoding="utf-8"))

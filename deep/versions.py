@@ -17,11 +17,10 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from package import tests_of_the_package
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
-OF_THE_BOOK = ("book", "browser", "notebooks", "tool", "setup", "style", "supply", "explorer")
-OF_THE_BOOK += ("pdf", "hosting", "teaching", "anywhere", "faults", "execution", "running")
 
 
 def requirements(which: str) -> list[str]:
@@ -57,18 +56,12 @@ def environment(folder: Path, which: str) -> Path:
     return python
 
 
-def tests() -> list[str]:
-    """Files with tests of the package alone."""
-    paths = sorted((ROOT / "tests").glob("test_*.py"))
-    return [str(path) for path in paths if path.stem.removeprefix("test_") not in OF_THE_BOOK]
-
-
 def measure(which: str) -> dict[str, Any]:
     """A row of the record: how many tests fail, with which versions."""
     with tempfile.TemporaryDirectory(prefix="versions ") as name:
         python = environment(Path(name, "venv"), which)
         command = [str(python), "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile"]
-        command += ["-p", "no:cacheprovider", "--no-header", *tests()]
+        command += ["-p", "no:cacheprovider", "--no-header", *tests_of_the_package()]
         settings = {"cwd": ROOT, "capture_output": True, "encoding": "utf-8"}
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
         done = subprocess.run(command, env=os.environ | threads, check=False, **settings)
