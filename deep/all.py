@@ -14,7 +14,17 @@ import time
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
-STEPS = ["mutation", "covered", "fuzz", "faults", "anywhere", "alone", "versions", "audit"]
+STEPS = [
+    "mutation",
+    "covered",
+    "properties",
+    "fuzz",
+    "faults",
+    "anywhere",
+    "alone",
+    "versions",
+    "audit",
+]
 
 
 def main() -> int:
