@@ -353,8 +353,8 @@ def fixed_point(step: Function, start: ArrayLike, what: str) -> Array:
         residual = float((np.abs(first - s) / np.maximum(first, 1e-300)).max())
         bend = second - 2 * first + s
         with np.errstate(divide="ignore", invalid="ignore"):
-            leap = s - (first - s) ** 2 / bend
-        s = np.where(np.isfinite(leap) & (leap > 0) & (bend != 0), leap, second)
+            leap = s - (first - s) ** 2 / bend  # not finite where nothing bends
+        s = np.where(np.isfinite(leap) & (leap > 0), leap, second)
         if residual < TOLERANCE:
             return second
         if not s.max() < limit:  # before the next step, whose cost grows with s
