@@ -3,7 +3,10 @@
 import json
 import subprocess
 import sys
+import types
 
+import IPython
+import myst_nb
 import nbformat
 import numpy as np
 import pytest
@@ -112,6 +115,47 @@ def test_wrong_arguments(change, message, capsys):
 def test_numpy_scalars_are_numbers():
     claim = check("thm-a", "s", measured=np.float32(0.5), bound=np.int64(1))
     assert type(claim.measured) is float and type(claim.bound) is float
+
+
+def test_in_a_shell_the_record_is_published_and_nothing_printed(monkeypatch, capsys):
+    published = []
+    monkeypatch.setattr(IPython, "get_ipython", types.SimpleNamespace)
+    monkeypatch.setattr(
+        "IPython.display.publish_display_data",
+        lambda data, metadata: published.append((data, metadata)),
+    )
+    check("thm-a", "first", measured=0.123456, bound=0.2)
+    check("lem-c", "third", measured=1.7e-15, bound=1e-12)
+    assert capsys.readouterr().out == ""
+    (first, record), (third, rounding) = published
+    assert first == {"text/plain": "thm-a: first: 0.123 <= 0.2, holds"}
+    expected = {
+        "label": "thm-a",
+        "sentence": "first",
+        "measured": 0.123,
+        "bound": 0.2,
+        "sense": "<=",
+    }
+    assert record == {"claim": expected}
+    assert third == {"text/plain": "lem-c: third: rounding <= 1e-12, holds"}
+    assert rounding["claim"]["measured"] is None
+
+
+def test_ipython_that_is_imported_and_does_not_run_changes_nothing(monkeypatch, capsys):
+    monkeypatch.setattr(IPython, "get_ipython", lambda: None)
+    check("thm-a", "s", measured=1, bound=2)
+    assert capsys.readouterr().out == "thm-a: s: 1 <= 2, holds\n"
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"), [(0.1234567, 0.1235), (-98765.4, -98770.0), (np.float32(0.5), 0.5)]
+)
+def test_a_number_for_the_text_has_four_digits(value, kept, monkeypatch):
+    given = []
+    monkeypatch.setattr(myst_nb, "glue", lambda *args, **rest: given.append((args, rest)))
+    claims.glue("error", value)
+    assert given == [(("error", kept), {"display": False})]
+    assert type(given[0][0][1]) is float
 
 
 # ---------------------------------------------------------------- in a notebook

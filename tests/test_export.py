@@ -16,7 +16,7 @@ import torch
 from scipy.special import erf, eval_hermitenorm, ndtr
 from torch import nn
 
-from helpers import activations, export, families, finite, formulas, matching
+from helpers import activations, export, families, finite, formulas, matching, recipes
 from helpers.networks import ExplicitNetwork, ImplicitNetwork
 
 HERMITE = [0.3, 1.0, -0.2, 0.0, 0.1]
@@ -560,3 +560,67 @@ def test_pickles_and_foreign_files_are_refused(tmp_path):
         export.load(tmp_path / "missing")
     with pytest.raises(FileNotFoundError):
         export.save(ExplicitNetwork(("relu",)), tmp_path / "nowhere" / "file")
+
+
+# ---------------------------------------------------------------- activations as data
+
+POINTS = np.linspace(-3.0, 3.0, 25)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("relu", {}),
+        ("leaky_relu", {"a": 1.5, "b": -0.25}),
+        ("hard_tanh", {"a": 2.0, "c": 0.5}),
+        ("polynomial", {"coefficients": (0.5, -1.0, 0.25)}),
+    ],
+)
+def test_an_activation_comes_back_from_json(name, parameters):
+    given = activations.get(name, **parameters).minus(0.375)
+    data = recipes.recipe(given)
+    assert (data["name"], data["shift"]) == (name, 0.375)
+    plain = {key: list(v) if isinstance(v, tuple) else v for key, v in parameters.items()}
+    assert data["parameters"] == plain
+    again = recipes.made(json.loads(json.dumps(data)))
+    np.testing.assert_array_equal(again(POINTS), given(POINTS))
+    assert again.parameters == given.parameters and again.shift == given.shift
+
+
+RELU = activations.get("relu")
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [
+        pytest.param(activations.get(np.arctan), id="a callable"),
+        pytest.param(replace(RELU, name="abs"), id="the name of another function"),
+        pytest.param(replace(RELU, name="polynomial"), id="a name that lacks its coefficients"),
+        pytest.param(
+            replace(RELU, name="hard_tanh", parameters=(("c", -1.0),)),
+            id="a parameter out of range",
+        ),
+        pytest.param(replace(RELU, parameters=(("a", 1.0),)), id="an unknown parameter"),
+    ],
+)
+def test_what_its_name_does_not_make_is_code(activation):
+    assert recipes.named(RELU) and not recipes.named(activation)
+    message = f"^activation {activation.name} is a callable, .*names.*polynomial"
+    with pytest.raises(ValueError, match=message):
+        recipes.recipe(activation)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"shift": [0.1, 0.2]}, ValueError, "^recipe must hold a name and one shift, got {'name'"),
+        ({"name": 3}, ValueError, "^recipe must hold a name and one shift"),
+        ({"name": "rleu"}, ValueError, "^name must be one of"),
+        ({"shift": np.inf}, ValueError, "^shift must be finite"),
+        ({"shift": "much"}, TypeError, "^shift must hold real numbers"),
+        ({"parameters": {"a": 1.0}}, ValueError, "^a is not a parameter of relu"),
+    ],
+)
+def test_a_wrong_recipe(change, error, words):
+    with pytest.raises(error, match=words):
+        recipes.made({"name": "relu", "parameters": {}, "shift": 0.0} | change)
