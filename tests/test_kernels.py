@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+import re
 import time
 import tracemalloc
+import types
 
 import numpy as np
 import oracles
 import pytest
+import threadpoolctl
 import torch
 
 from helpers import ConvergenceError, kernels, networks, tiles
@@ -499,3 +502,292 @@ def test_too_many_samples_are_refused_before_allocating(monkeypatch):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2000**2  # an eighth of one kernel
+
+
+# ---------------------------------------------------------------- closed forms, entry by entry
+
+
+def relu_pairs(covariance):
+    """E[phi phi] and E[phi' phi'] of a ReLU for a whole covariance matrix (Cho and Saul 2009)."""
+    root = np.sqrt(np.outer(covariance.diagonal(), covariance.diagonal()))
+    rho = np.clip(covariance / root, -1, 1)
+    turned = np.pi - np.arccos(rho)
+    value = root * (np.sqrt((1 - rho) * (1 + rho)) + rho * turned) / (2 * np.pi)
+    return value, turned / (2 * np.pi)
+
+
+def spread(n=9, p=4):
+    """Generic samples of norms 0.2 to 3, with no two near each other."""
+    X = np.random.default_rng(11).standard_normal((p, n))
+    return X * np.geomspace(0.2, 3.0, n) / np.linalg.norm(X, axis=0)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.3])
+def test_residual_of_any_matrix_by_hand(shift):
+    """Of a G that solves nothing: max |E[phi phi] - G| over max diag G, phi = max(u, 0) - shift."""
+    X = spread()
+    rng = np.random.default_rng(3)
+    root = rng.standard_normal((12, 9))
+    G = root.T @ root / 5
+    network = networks.ImplicitNetwork(networks.activations.get("relu").minus(shift), 0.4, 0.9)
+    covariance = 0.4 * G + 0.9 * X.T @ X
+    means = np.sqrt(covariance.diagonal() / (2 * np.pi))
+    values = relu_pairs(covariance)[0] - shift * (means[:, None] + means) + shift**2
+    expected = abs(values - G).max() / G.diagonal().max()
+    assert kernels.residual(network, X, G) == pytest.approx(expected, rel=1e-12)
+    assert kernels.residual(network, X, G.tolist()) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("place", [(0, 8), (4, 4), (8, 0)])
+def test_residual_looks_into_every_band(place, monkeypatch):
+    monkeypatch.setattr(kernels, "bands", lambda n, width: tiles.bands(n, 2))
+    network, X = networks.ImplicitNetwork("relu", 0.3), spread()
+    G = kernels.ck(network, X)
+    assert kernels.residual(network, X, G) < 1e-12
+    G[place] += 0.01 * G.diagonal().max()
+    assert 0.005 < kernels.residual(network, X, G) < 0.02
+
+
+def test_residual_of_a_correlation_out_of_range_is_that_of_one():
+    """What is no covariance, such as G_12 > sqrt(G_11 G_22), is held against twins and opposites."""
+    network, X = networks.ImplicitNetwork("relu", 0.5, 0.5), np.array([[1.0, 0.0], [0.0, 1.0]])
+    G = np.array([[1.0, 9.0], [9.0, 1.0]])
+    assert kernels.residual(network, X, G) == pytest.approx(8.5, rel=1e-12)  # E[max(u, 0)^2] = 1/2
+    assert kernels.residual(network, X, 2 * np.eye(2) - G) == pytest.approx(9.0, rel=1e-12)
+
+
+@pytest.mark.parametrize("sigma_a2", [0.0, 0.6])
+@pytest.mark.parametrize("trained", ["default", "all"])
+def test_every_entry_of_relu_kernels_by_hand(sigma_a2, trained):
+    """G solved by plain iteration; then K = (G + b sigma_b2 x.x E[phi' phi'])/(1 - sigma_a2 E[phi' phi'])."""
+    X, sigma_b2 = spread(), 0.8
+    gram = X.T @ X
+    G = np.zeros_like(gram)
+    for _ in range(80):
+        G, slopes = relu_pairs(sigma_a2 * G + sigma_b2 * gram)
+    K = (G + (trained == "all") * sigma_b2 * gram * slopes) / (1 - sigma_a2 * slopes)
+    network = networks.ImplicitNetwork("relu", sigma_a2, sigma_b2)
+    for found in (
+        kernels.ck_and_ntk(network, X, trained),
+        (kernels.ck(network, X), kernels.ntk(network, X, trained)),
+        (
+            kernels.operator(network, X) @ np.eye(9),
+            kernels.operator(network, X, "ntk", trained) @ np.eye(9),
+        ),
+    ):
+        np.testing.assert_allclose(found[0], G, rtol=1e-11, atol=1e-13)
+        np.testing.assert_allclose(found[1], K, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    "rates", [(1.0, 1.0, 1.0, 1.0), (0.0, 0.0, 2.0, 0.5), (0.3, 0.0, 0.0, 0.0)]
+)
+def test_every_entry_of_a_relu_stack_by_hand(rates):
+    """Theta <- c_l Sigma_l + Theta E[phi' phi'], from c_0 X^T X (Jacot et al. 2018, a rate a layer)."""
+    X = spread()
+    covariance = X.T @ X
+    tangent = rates[0] * covariance
+    for rate in rates[1:]:
+        covariance, slopes = relu_pairs(covariance)
+        tangent = rate * covariance + tangent * slopes
+    stack = networks.ExplicitNetwork(("relu",) * 3)
+    for G, K in (
+        kernels.ck_and_ntk(stack, X, rates),
+        (
+            kernels.operator(stack, X) @ np.eye(9),
+            kernels.operator(stack, X, "ntk", rates) @ np.eye(9),
+        ),
+    ):
+        np.testing.assert_allclose(G, covariance, rtol=1e-11, atol=1e-13)
+        np.testing.assert_allclose(K, tangent, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_single_pair_of_either_sign(sign):
+    """Of an odd function every gap of Newton's iteration then has one sign."""
+    x, y = np.array([1.0, 0.2]), np.array([0.7, 0.9])
+    network = networks.ImplicitNetwork("erf", 0.7, 1.5)
+    G = kernels.ck(network, np.stack([x, sign * y], axis=1))
+
+    def solved(start, source, variances):
+        value = start
+        for _ in range(200):
+            value = oracles.erf_dual(*variances(value), 0.7 * value + source)
+        return value
+
+    s, t = (
+        0.7 * solved(0.5, 1.5 * (z @ z), lambda v, z=z: (0.7 * v + 1.5 * (z @ z),) * 2)
+        + 1.5 * (z @ z)
+        for z in (x, y)
+    )
+    pair = solved(0.0, 1.5 * sign * (x @ y), lambda v: (s, t))
+    assert G[0, 1] == G[1, 0] == pytest.approx(pair, rel=1e-12)
+    np.testing.assert_allclose(
+        0.7 * G.diagonal() + 1.5 * np.array([x @ x, y @ y]), [s, t], rtol=1e-12
+    )
+
+
+# ---------------------------------------------------------------- twins
+
+
+@pytest.mark.parametrize(
+    ("kind", "beside", "apart"), [(np.float64, 1e-13, 1e-12), (np.float32, 1e-6, 1e-5)]
+)
+def test_correlations_beside_one_are_rounded_to_it(kind, beside, apart):
+    """As near as rounding leaves twins; what is farther away is left alone, and so is every other entry."""
+    for form in (np.asarray, torch.tensor):
+        rho = form(np.array([[0.3, 1 - beside], [beside - 1, -0.9]], kind))
+        np.testing.assert_array_equal(kernels._rounded(rho), np.array([[0.3, 1], [-1, -0.9]], kind))
+        for sign in (1, -1):
+            rho = form(sign * np.array([[0.3, 1 - apart], [1 - apart, 0.0]], kind))
+            assert kernels._rounded(rho) is rho
+            rho = form(sign * np.array([[0.3, 1 - beside], [1 - apart, 1.0]], kind))
+            rounded = np.asarray(kernels._rounded(rho))
+            np.testing.assert_array_equal(
+                rounded, sign * np.array([[0.3, 1], [1 - apart, 1]], kind)
+            )
+
+
+# ---------------------------------------------------------------- the operator
+
+
+def test_an_operator_is_square_real_and_its_own_adjoint():
+    operator = kernels.operator(NETWORKS["relu"], spread(), dtype="float32")
+    assert operator.shape == (9, 9) and operator.dtype == np.float64
+    assert operator.H is operator
+    vector = np.arange(9.0)
+    assert operator.matvec(vector).shape == (9,)
+    assert operator.matvec(vector[:, None]).shape == (9, 1)
+    np.testing.assert_array_equal(operator.matvec(vector), operator.matvec(vector[:, None])[:, 0])
+
+
+@pytest.mark.parametrize(("workers", "limit"), [(1, None), (3, 1)])
+def test_workers_of_a_product_leave_blas_one_thread_each(workers, limit, monkeypatch):
+    limits, calls = [], []
+
+    def in_threads(work, tasks, what, workers):
+        calls.append((len(tasks), what, workers))
+        return tiles.in_threads(work, tasks, what, workers)
+
+    def threadpool_limits(limits_asked, user_api):
+        limits.append((limits_asked, user_api))
+        return threadpoolctl.threadpool_limits(limits_asked, user_api)
+
+    monkeypatch.setattr(kernels, "threads", lambda: workers)
+    monkeypatch.setattr(kernels, "in_threads", in_threads)
+    monkeypatch.setattr(kernels, "threadpool_limits", threadpool_limits)
+    monkeypatch.setattr(kernels, "OPERATOR_TILE", 4)
+    network, vectors = NETWORKS["relu"], np.eye(9)
+    product = kernels.operator(network, spread()) @ vectors
+    np.testing.assert_allclose(product, kernels.ck(network, spread()), rtol=1e-12)
+    assert calls == [(6, "kernel product", workers)] and limits == [(limit, "blas")]
+    kernels.operator(network, torch.tensor(spread())) @ vectors  # a device has threads of its own
+    assert calls[1] == (6, "kernel product", 1) and limits[1] == (None, "blas")
+
+
+def test_eigenpairs_take_the_passes_asked_for(monkeypatch):
+    asked = []
+    monkeypatch.setattr(kernels.eigen, "block_eigenpairs", lambda *given: asked.append(given))
+    operator = kernels.operator(NETWORKS["relu"], spread())
+    operator.eigsh(2)
+    operator.eigsh(3, 5)
+    assert asked == [(operator, 2, 8), (operator, 3, 5)]
+
+
+# ---------------------------------------------------------------- memory, and messages word by word
+
+
+@pytest.mark.parametrize(
+    ("dtype", "count", "bytes_needed"),
+    [(None, 1, 8 * 100**2), (None, 2, 16 * 100**2), ("float32", 1, 4 * 100**2)],
+)
+def test_memory_is_asked_for_as_much_as_is_needed(dtype, count, bytes_needed, monkeypatch):
+    def compute(available):
+        free = types.SimpleNamespace(available=available)
+        with monkeypatch.context() as patch:
+            patch.setattr(tiles.psutil, "virtual_memory", lambda: free)
+            X = np.ones((1, 100))
+            if count == 1:
+                return kernels.ck(NETWORK, X, dtype)
+            return kernels.ck_and_ntk(NETWORK, X, dtype=dtype)
+
+    compute(bytes_needed)
+    with pytest.raises(MemoryError, match=rf"^{count} kernel\(s\) of n = 100 samples need"):
+        compute(bytes_needed - 1)
+
+
+STACK = networks.ExplicitNetwork(("relu",))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda: kernels.diagonal(STACK, [1.0]),
+            TypeError,
+            "network must be an ImplicitNetwork, got ExplicitNetwork",
+        ),
+        (
+            lambda: kernels.residual(STACK, X_GOOD, np.eye(2)),
+            TypeError,
+            "network must be an ImplicitNetwork, got ExplicitNetwork",
+        ),
+        (
+            lambda: kernels.residual(NETWORK, X_GOOD, np.eye(3)),
+            ValueError,
+            "G must have shape (2, 2), one row a sample; its shape is (3, 3)",
+        ),
+        (
+            lambda: kernels.residual(NETWORK, X_GOOD, [["a", "b"]]),
+            TypeError,
+            "G must hold real numbers (integers or floats), not <U1",
+        ),
+        (
+            lambda: kernels.residual(NETWORK, X_GOOD, -np.eye(2) * 1e9),
+            ValueError,
+            "the diagonal of G must hold at least one number, each 0 or positive",
+        ),
+        (
+            lambda: kernels.operator(NETWORK, X_GOOD, "nngp"),
+            ValueError,
+            'kernel must be "ck" or "ntk", got \'nngp\'',
+        ),
+        (
+            lambda: kernels.ntk(NETWORK, X_GOOD, None),
+            ValueError,
+            'trained must be a choice of weights such as "default", got None',
+        ),
+        (
+            lambda: kernels.ck("relu", X_GOOD),
+            TypeError,
+            "network must be an ImplicitNetwork or an ExplicitNetwork, got 'relu'",
+        ),
+        (
+            lambda: kernels.ntk(networks.ExplicitNetwork(("sign",)), X_GOOD),
+            ValueError,
+            "sign jumps: E[phi'^2] and so its tangent kernel's diagonal are infinite",
+        ),
+    ],
+)
+def test_a_message_names_the_argument_and_the_way_out(call, error, message):
+    with pytest.raises(error, match=f"^{re.escape(message)}$"):
+        call()
+
+
+def test_a_stalled_iteration_names_the_activation_and_keeps_its_residual(monkeypatch):
+    """After one step from rho = 0 the gap is that of the source alone: here sigma_b2 x.y / s = 1/2."""
+    monkeypatch.setattr(kernels, "STEPS", 1)
+    s = 1.3
+    left = right = networks.activations.get("erf").family.prepare(np.array([s]))
+    source, gain = np.array([[0.5]]), np.array([[0.2 / s]])
+    message = r"^Newton's iteration on the pairs of the erf network stalled \(residual 5\.00e-01\)$"
+    for sign in (1.0, -1.0):
+        with pytest.raises(ConvergenceError, match=message) as caught:
+            kernels._solve(
+                networks.activations.get("erf"),
+                left[..., :, None],
+                right[..., None, :],
+                sign * source,
+                gain,
+            )
+        assert caught.value.residual == 0.5

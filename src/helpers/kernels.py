@@ -172,7 +172,7 @@ def residual(network: ImplicitNetwork, X: ArrayLike, G: ArrayLike) -> float:
     for rows in bands(n, max(1, 2**21 // n)):
         scale, means, left, right = samples.tile(rows, every)
         Lambda = network.sigma_a2 * G[rows] + network.sigma_b2 * (X[:, rows].T @ X)
-        rho = _rounded((Lambda * scale).clip(-1.0, 1.0))
+        rho = _rounded(Lambda * scale)
         values = network.activation.family.covariance(left, right, rho)[0] + means
         largest = max(largest, float(abs(values - G[rows]).max()))
     return largest / float(G.diagonal().max())
