@@ -394,22 +394,29 @@ def test_the_scale_warning_is_relative_and_says_both_scales(scale, warned):
         assert all(one.filename != networks.__file__ for one in caught)
 
 
-def ask(left):
-    """The caller's level, found below some more calls of this function."""
-    return ask(left - 1) if left else networks._callers_level()
+def stack_of(*modules):
+    """Frames of such modules, the innermost of them."""
+    frame = None
+    for name in reversed(modules):
+        names = {} if name is None else {"__name__": name}
+        frame = types.SimpleNamespace(f_back=frame, f_globals=names)
+    return frame
 
 
-def levels(**names):
-    """The levels found below 0, 1, 2, ... calls of a function whose module has such names."""
-    scope = {"networks": networks} | names
-    scope["ask"] = types.FunctionType(ask.__code__, scope)
-    return [scope["ask"](k) for k in range(5)]
-
-
-def test_the_caller_is_looked_for_above_the_lines_of_the_package():
-    assert np.diff(levels(__name__="helpers.x")).tolist() == [1] * 4
-    for names in ({"__name__": "other"}, {"__name__": "helpers_x"}, {}):
-        assert np.diff(levels(**names)[1:]).tolist() == [0] * 3
+@pytest.mark.parametrize(
+    ("modules", "level"),
+    [
+        (["helpers.networks", "__main__"], 2),
+        (["helpers.networks", "helpers.equivalents", "helpers.kernels", "notebook", "runpy"], 4),
+        (["helpers.networks", "notebook", "helpers.kernels", "notebook"], 2),
+        (["helpers.networks", "helpers_of_others", "runpy"], 2),
+        (["helpers.networks", None, "runpy"], 2),  # code that was given no name
+        (["other", "runpy"], 1),
+        (["helpers.networks", "helpers.search"], 2),  # ``python -m``: there is no line outside
+    ],
+)
+def test_the_caller_is_the_first_line_outside_of_the_package(modules, level):
+    assert networks._callers_level(stack_of(*modules)) == level
 
 
 # ---------------------------------------------------------------- scalar fixed points

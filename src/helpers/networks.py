@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -308,13 +309,13 @@ def warn_if_scale_differs(network: ImplicitNetwork | ExplicitNetwork, tau0: floa
         warnings.warn(
             f"the network was centered at tau0 = {network.tau0:.4g}, the data have tau0 = {tau0:.4g}; "
             "center it at the data's scale with .centered(tau0)",
-            stacklevel=_callers_level(),
+            stacklevel=_callers_level(sys._getframe()),
         )
 
 
-def _callers_level() -> int:
-    """How far up the stack the first line outside the package is, from the function that asks."""
-    level, frame = 2, sys._getframe(2)
+def _callers_level(frame: FrameType) -> int:
+    """How far up the stack from ``frame``, which is 1, the first line outside the package is."""
+    level = 1
     while frame.f_back and frame.f_globals.get("__name__", "").startswith("helpers."):
         level, frame = level + 1, frame.f_back
     return level

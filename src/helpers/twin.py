@@ -2,6 +2,7 @@ r"""The record of a match: the twin, its residuals, and its gap on data."""
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -102,7 +103,7 @@ class Match:
         for what, mine, other in self._differences(network):
             warnings.warn(
                 f"the twin was found for {what} = {mine}, the network has {what} = {other}; match it anew",
-                stacklevel=_callers_level(),
+                stacklevel=_callers_level(sys._getframe()),
             )
 
     def _differences(self, network: ImplicitNetwork) -> Iterator[tuple[str, str, str]]:
