@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from fractions import Fraction
 
 import numpy as np
 import oracles
 import pytest
 
-from helpers import activations
+from helpers import activations, pairs
 
 CASES = [pytest.param(key, id=key[0]) for key in oracles.FUNCTIONS]
 SHIFT = 0.17
@@ -408,3 +409,287 @@ def test_high_degrees_and_values():
     assert phi.dual(1.0, 1.0, 0.5) == pytest.approx(0.5**40, rel=1e-12)
     with pytest.raises(ValueError, match="degree at most 40, got one of degree 41"):
         activations.get("hermite", coefficients=[0.0] * 41 + [1.0])
+
+
+# ---------------------------------------------------------------- messages word by word
+
+
+def whole(message):
+    """A pattern of the whole message."""
+    return f"^{re.escape(message)}$"
+
+
+VECTORIZED = "<lambda> must be vectorized: return an array of its argument's shape (97,), got "
+TAKEN = "<lambda> must return double precision, got float32: its rounding would be taken for kinks"
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        (3, "name must be the name of an activation or a callable, got 3"),
+        ("rleu", f"name must be one of {', '.join(activations.names())}, got 'rleu'"),
+        (lambda x: 1.0, VECTORIZED + "()"),
+        (lambda x: x[:-1], VECTORIZED + "(96,)"),
+        (lambda x: x * 1j, "<lambda> must return real numbers, got complex128"),
+        (lambda x: x > 0, "<lambda> must return real numbers, got bool"),
+        (lambda x: np.tanh(x).astype(np.float32), TAKEN),
+        (at_random, "at_random must depend on its argument alone: two calls differ"),
+        (lambda x: np.where(x == 12, np.inf, x), "<lambda> must be finite, at x = 12 it is not"),
+        (lambda x: np.where(x == 0, np.nan, x), "<lambda> must be finite, at x = 0 it is not"),
+        (lambda x: np.where(x <= -11, np.nan, x), "<lambda> must be finite, at x = -12 it is not"),
+    ],
+)
+def test_what_is_no_activation_is_told_why(argument, message):
+    with pytest.raises((TypeError, ValueError), match=whole(message)):
+        activations.get(argument)
+
+
+def test_a_function_of_numbers_is_told_how_to_be_one_of_arrays():
+    with pytest.raises(ValueError, match=r"^tanh must be vectorized, ") as caught:
+        activations.get(math.tanh)
+    assert str(caught.value) == (
+        "tanh must be vectorized, a function of an array that returns one of its shape "
+        f"(np.vectorize makes it so); on an array it fails: {caught.value.__cause__}"
+    )
+    with pytest.raises(ValueError, match=r"^Cubic must be vectorized, "):
+        activations.get(type("Cubic", (), {"__call__": lambda self, x: math.tanh(x)})())
+    with pytest.raises(ValueError, match=r"^the derivative of sin must be vectorized, "):
+        activations.get(np.sin, derivative=math.cos)
+
+
+def test_integers_are_values_of_a_callable():
+    flat = activations.get(lambda x: np.full(x.shape, 3), kinks=())
+    np.testing.assert_array_equal(flat(np.arange(3)), 3.0)
+    assert flat.second_moment(1.0) == pytest.approx(9.0, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "message"),
+    [
+        ("hard_tanh", {"c": 0}, "c must be positive, got 0"),
+        ("leaky_hard_tanh", {"c": 0}, "c must be positive, got 0"),
+        ("clipped_leaky_relu", {"c": -0.5}, "c must be positive, got -0.5"),
+        ("leaky_relu", {"a": [1, 2]}, "a must be one number, got [1, 2]"),
+        ("leaky_relu", {"b": "x"}, "b must hold real numbers (integers or floats), not <U1"),
+        (
+            "polynomial",
+            {"coefficients": [1.0, 0.0]},
+            "coefficients must be a list with a nonzero term beyond the constant, got [1.0, 0.0]",
+        ),
+        (
+            "hermite",
+            {"coefficients": [[0, 1], [1, 0]]},
+            "coefficients must be a list with a nonzero term beyond the constant, got [[0, 1], [1, 0]]",
+        ),
+        (
+            "hermite",
+            {"coefficients": [1]},
+            "coefficients must be a list with a nonzero term beyond the constant, got [1]",
+        ),
+        (
+            "hermite",
+            {"coefficients": [0, 1, np.inf]},
+            "coefficients must be finite: 1 of 3 entries are NaN or inf",
+        ),
+        (
+            "polynomial",
+            {"coefficients": np.ones(42)},
+            "coefficients must be of degree at most 40, got one of degree 41",
+        ),
+    ],
+)
+def test_a_parameter_is_named_with_what_it_must_be(name, parameters, message):
+    with pytest.raises((TypeError, ValueError), match=whole(message)):
+        activations.get(name, **parameters)
+
+
+MOMENTS = ("mean", "second_moment", "slope", "curvature", "square_curvature", "slope_second_moment")
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("phi", ["relu", "sign", "tanh", "polynomial"])
+def test_a_variance_is_named_in_every_moment(phi, moment):
+    call = getattr(activations.get(phi), moment)
+    for s, message in [
+        ([], "s must hold at least one variance, its shape is (0,)"),
+        ([2.0, 0.0], "s must be a positive variance, its smallest entry is 0"),
+        ([2.0, -0.5], "s must be a positive variance, its smallest entry is -0.5"),
+        (np.inf, "s must be finite: 1 of 1 entries are NaN or inf"),
+    ]:
+        with pytest.raises(ValueError, match=whole(message)):
+            call(s)
+    assert call(np.ones((2, 1, 3))).shape == (2, 1, 3) and np.shape(call(1)) == ()
+
+
+@pytest.mark.parametrize("dual", ["dual", "dual_slope"])
+def test_the_arguments_of_a_pair_are_named(dual):
+    call = getattr(activations.get("relu"), dual)
+    for arguments, message in [
+        ((1, 1, 1.5), "c must be a covariance, of absolute value at most sqrt(s t)"),
+        ((4, 1, -2.1), "c must be a covariance, of absolute value at most sqrt(s t)"),
+        ((1, 1, 1 + 3e-9), "c must be a covariance, of absolute value at most sqrt(s t)"),
+        ((0, 1, 0), "s must be a positive variance, its smallest entry is 0"),
+        ((1, -2, 0), "t must be a positive variance, its smallest entry is -2"),
+        ((1, 1, "c"), "c must hold real numbers (integers or floats), not <U1"),
+        (
+            (np.ones(2), np.ones(3), np.zeros(4)),
+            "c, s and t must broadcast: their shapes are (4,), (2,) and (3,)",
+        ),
+        (
+            (np.ones(1), np.ones(1), np.ones(0)),
+            "c must be a covariance, of absolute value at most sqrt(s t)",
+        ),
+    ]:
+        with pytest.raises((TypeError, ValueError), match=whole(message)):
+            call(*arguments)
+    assert call(1, 1, 1 + 5e-10) == pytest.approx(call(1, 1, 1), rel=1e-12)  # rounding is forgiven
+    assert call(np.ones((2, 1)), 1.0, np.zeros(3)).shape == (2, 3)
+
+
+# ---------------------------------------------------------------- parameters
+
+
+def test_parameters_are_kept_as_plain_floats():
+    phi = activations.get("leaky_relu", a=np.int64(2))
+    assert phi.parameters == (("a", 2.0), ("b", 0.1))
+    assert all(type(value) is float for _, value in phi.parameters)
+    ((name, weights),) = activations.get("hermite", coefficients=[0, 1]).parameters
+    assert (name, weights) == ("coefficients", (0.0, 1.0))
+    assert type(weights) is tuple and all(type(w) is float for w in weights)
+
+
+def test_defaults_are_those_of_the_book():
+    x = np.array([-3.0, -0.5, 0.5, 3.0])
+    for name, values in {
+        "leaky_relu": [-0.3, -0.05, 0.5, 3.0],
+        "hard_tanh": [-1.0, -0.5, 0.5, 1.0],
+        "leaky_hard_tanh": [-1.2, -0.5, 0.5, 1.2],
+        "clipped_leaky_relu": [-0.1, -0.05, 0.5, 1.0],
+        "polynomial": x + x**3,
+        "hermite": x,
+    }.items():
+        np.testing.assert_allclose(activations.get(name)(x), values, rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("name", "x", "right"),
+    [
+        ("relu", 0.0, 1.0),
+        ("leaky_relu", 0.0, 1.0),
+        ("abs", 0.0, 1.0),
+        ("hard_tanh", [-1.0, 1.0], [1.0, 0.0]),
+        ("leaky_hard_tanh", [-1.0, 1.0], [1.0, 0.1]),
+        ("clipped_leaky_relu", [-1.0, 0.0, 1.0], [0.1, 1.0, 0.0]),
+        ("elu", 0.0, 1.0),
+        ("sign", [-1.0, 0.0], [0.0, 0.0]),
+    ],
+)
+def test_the_derivative_at_a_kink_is_the_right_one(name, x, right):
+    found = activations.get(name).derivative(x)
+    np.testing.assert_array_equal(found, right)
+    assert found.dtype == np.float64
+
+
+def test_a_step_at_zero_is_up():
+    assert activations.get("step")([-1e-300, 0.0]).tolist() == [0.0, 1.0]
+    assert activations.get("sign")([-1e-300, 0.0]).tolist() == [-1.0, 1.0]
+
+
+# ---------------------------------------------------------------- callables: jumps, kinks, pieces
+
+
+@pytest.mark.parametrize(
+    ("height", "level", "refused"),
+    [(0.9e-3, 0.0, False), (1.1e-3, 0.0, True), (0.4, 500.0, False), (0.6, 500.0, True),
+     (0.6, -500.0, True), (0.4, -500.0, False)],
+)  # fmt: skip
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_jump_is_a_thousandth_of_one_plus_the_value(height, level, refused, sign):
+    def steps(x):
+        return level + sign * height * (x >= 2.25) + 0.1 * np.tanh(x)
+
+    if not refused:
+        assert activations.get(steps, kinks=(2.25,)).kinks == (2.25,)
+        return
+    with pytest.raises(ValueError, match=r"^steps must be continuous, it jumps at x = 2\.25$"):
+        activations.get(steps, kinks=(2.25,))
+
+
+def test_the_first_of_several_jumps_is_named():
+    with pytest.raises(ValueError, match=r"^<lambda> must be continuous, it jumps at x = -1\.5$"):
+        activations.get(lambda x: np.sign(x - 2) + np.sign(x + 1.5), kinks=(2.0, -1.5))
+
+
+def test_kinks_are_sorted_and_told_once():
+    phi = activations.get(lambda x: np.abs(x - 1) + np.tanh(x), kinks=(1.0, -2.0, 1.0))
+    assert phi.kinks == (-2.0, 1.0)
+    phi = activations.get(lambda x: np.abs(x) + np.tanh(x), kinks=(5e-8, 1e-6))
+    assert phi.kinks == (0.0, 1e-6)  # zero but for a rounding
+
+
+@pytest.mark.parametrize(("low", "high"), [(-60.0, 55.0), (-0.5, 55.0), (-60.0, 0.25), (-2.0, 1.5)])
+def test_straight_pieces_are_served_in_closed_form_however_far_they_reach(low, high):
+    """clip(x, low, high) by its hinges, against quadrature that is split at its kinks."""
+    phi = activations.get(lambda x: np.clip(x, low, high), kinks=(low, high))
+    assert isinstance(phi.family, pairs.Hinges)
+    np.testing.assert_allclose(phi.kinks, (low, high), rtol=1e-12)
+    x = np.array([low - 1, low, (low + high) / 2, high, high + 1])
+    np.testing.assert_array_equal(phi.derivative(x), [0.0, 1.0, 1.0, 0.0, 0.0])
+    for s in (0.5, 400.0):
+        expected = oracles.pair(lambda x: np.clip(x, low, high), s, s, 0.6, (low, high))
+        assert phi.dual(s, s, 0.6 * s) == pytest.approx(expected, rel=1e-11)
+
+
+def test_two_slopes_at_zero_are_a_rectifier():
+    phi = activations.get(lambda x: np.where(x > 0, 0.7 * x, -0.2 * x))
+    assert isinstance(phi.family, pairs.Rectifier)
+    assert (phi.family.a, phi.family.b) == pytest.approx((0.7, -0.2), rel=1e-14)
+    assert phi.kinks == (0.0,)
+    np.testing.assert_allclose(phi.derivative([-1.0, 0.0, 2.0]), [-0.2, 0.7, 0.7], rtol=1e-14)
+
+
+def test_almost_straight_pieces_are_not_taken_for_straight_ones():
+    phi = activations.get(lambda x: np.maximum(x, 0) + 1e-9 * np.sin(x), kinks=(0.0,))
+    assert not isinstance(phi.family, pairs.Rectifier | pairs.Hinges)
+    straight = activations.get(lambda x: 2 * x + 1, kinks=(0.5,))  # no kink after all
+    assert not isinstance(straight.family, pairs.Rectifier | pairs.Hinges)
+    assert straight.second_moment(0.7) == pytest.approx(4 * 0.7 + 1, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("function", "kinks"),
+    [
+        (lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0)) * 0.5), (0.0,)),  # slope
+        (lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))), (0.0,)),  # second derivative
+        (lambda x: np.maximum(x, 0) ** 2 / 2, (0.0,)),
+        (lambda x: np.maximum(x, 0) ** 3 / 6, (0.0,)),  # third derivative
+        (lambda x: np.abs(x - 0.5) * np.cos(x) + np.abs(x + 3), (-3.0, 0.5)),
+        (np.tanh, ()),
+        (lambda x: np.exp(-(x**2)), ()),
+        (lambda x: 5 * np.sin(3 * x) + x**2, ()),
+    ],
+)
+def test_bends_are_found_and_no_others(function, kinks):
+    found = activations.get(function).kinks
+    assert len(found) == len(kinks)
+    np.testing.assert_allclose(found, kinks, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("function", "slope", "kinks"),
+    [
+        (lambda x: np.sin(2 * x) + x**2, lambda x: 2 * np.cos(2 * x) + 2 * x, ()),
+        (
+            lambda x: np.where(x > 1, np.exp(1 - x), np.cos(x - 1)),
+            lambda x: np.where(x > 1, -np.exp(1 - x), -np.sin(x - 1)),
+            (1.0,),
+        ),
+    ],
+)
+def test_a_callable_is_differentiated_to_twelve_digits(function, slope, kinks):
+    phi = activations.get(function, kinks=kinks)
+    x = np.concatenate([np.linspace(-3, 3, 41), [0.97, 0.99, 1.01, 1.03]])
+    x = x[np.abs(x - 1) > 1e-9]
+    np.testing.assert_allclose(phi.derivative(x), slope(x), rtol=0, atol=2e-11)
+    grid = x[:44].reshape(4, 11)
+    np.testing.assert_array_equal(phi.derivative(grid), phi.derivative(x[:44]).reshape(4, 11))

@@ -168,7 +168,7 @@ def residual(network: ImplicitNetwork, X: ArrayLike, G: ArrayLike) -> float:
         raise ValueError(f"G must have shape {(n, n)}, one row a sample; its shape is {G.shape}")
     diagonal = network.sigma_a2 * G.diagonal() + network.sigma_b2 * (X * X).sum(0)
     s = positive_variances(diagonal, "the diagonal of G")
-    samples, largest, every = _Samples.of(network.activation, s, G), 0.0, slice(0, n)
+    samples, largest, every = _Samples.of(network.activation, s, G), 0.0, slice(None)
     for rows in bands(n, max(1, 2**21 // n)):
         scale, means, left, right = samples.tile(rows, every)
         Lambda = network.sigma_a2 * G[rows] + network.sigma_b2 * (X[:, rows].T @ X)
@@ -220,7 +220,7 @@ class KernelOperator(LinearOperator):  # type: ignore[misc]  # scipy has no type
     """An exact kernel known by its products; made by :func:`operator`."""
 
     def __init__(self, X: Matrix, block: Block, diagonal: Array) -> None:
-        super().__init__(np.dtype(np.float64), (X.shape[1],) * 2)
+        super().__init__(np.float64, (X.shape[1],) * 2)
         self.X, self.block, self.diagonal = X, block, diagonal
 
     def eigsh(self, k: int, passes: int = 8) -> tuple[Array, Array]:
