@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import re
 import tracemalloc
 import types
 import warnings
@@ -994,3 +995,188 @@ def test_statistics_of_data_with_large_means_are_their_own():
     for stats in (mixtures.statistics(sample), mixtures.estimate(sample.X, sample.labels)):
         network = ImplicitNetwork("relu", 0.2).centered(stats.tau0)
         assert equivalents.ck(network, stats, sample.X).shape == (n, n)
+
+
+# ---------------------------------------------------------------- messages word by word, and their bounds
+
+
+def whole(message):
+    """A pattern of the whole message."""
+    return f"^{re.escape(message)}$"
+
+
+FITS = {"X": np.ones((4, 10)), "scale": 1.0, "frame": np.ones((10, 2)), "core": np.eye(2)}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"frame": np.ones((9, 2))}, "{} (9, 2) and (2, 2)"),
+        ({"frame": np.ones((10, 3))}, "{} (10, 3) and (2, 2)"),
+        ({"core": np.ones((2, 3))}, "{} (10, 2) and (2, 3)"),
+        ({"core": np.ones(2)}, "{} (10, 2) and (2,)"),
+        ({"scale": np.ones(4)}, "scale must be a number or 10 of them, got shape (4,)"),
+        ({"diagonal": np.ones(1)}, "diagonal must be a number or 10 of them, got shape (1,)"),
+        ({"frame": "U"}, "frame must hold real numbers (integers or floats), not <U1"),
+        ({"core": [[np.nan]]}, "core must be finite: 1 of 1 entries are NaN or inf"),
+        ({"scale": None}, "scale must hold real numbers (integers or floats), not object"),
+        ({"diagonal": 1j}, "diagonal must hold real numbers (integers or floats), not complex128"),
+    ],
+)
+def test_a_part_that_does_not_fit_is_named(change, message):
+    message = message.format("frame must be (n, r) and core (r, r), n = 10: got")
+    with pytest.raises((TypeError, ValueError), match=whole(message)):
+        equivalents.Equivalent(**(FITS | {"diagonal": 0.0} | change))
+
+
+@pytest.mark.parametrize(("k", "message"), [(0, "k must be at least 1; it is 0"), (1.5, "k must")])
+def test_a_wrong_number_of_eigenpairs(k, message):
+    with pytest.raises((TypeError, ValueError), match=f"^{message}"):
+        equivalents.Equivalent(**FITS, diagonal=0.0).eigsh(k)
+
+
+@pytest.mark.parametrize("band", [1, 7, 90, 200])
+def test_bands_of_columns_change_no_eigenpair(band, monkeypatch):
+    rng = np.random.default_rng(8)
+    X, frame = rng.normal(size=(5, 90)), rng.normal(size=(90, 2))
+    core, scale = np.array([[3.0, 1.0], [1.0, -4.0]]), rng.uniform(0.5, 2.0, 90)
+    matrix = equivalents.Equivalent(X, scale, frame, core, 0.3)
+    expected = (scale[:, None] * (X.T @ X)) * scale + frame @ core @ frame.T + 0.3 * np.eye(90)
+    monkeypatch.setattr(equivalents, "BAND", band)
+    monkeypatch.setattr(equivalents.Equivalent, "_matmat", None)  # no product with the matrix
+    values, vectors = matrix.eigsh(5)
+    np.testing.assert_allclose(values, np.linalg.eigvalsh(expected)[::-1][:5], rtol=1e-11)
+    np.testing.assert_allclose(expected @ vectors, vectors * values, atol=1e-9)
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(5), atol=1e-11)
+    assert (vectors[np.abs(vectors).argmax(axis=0), range(5)] > 0).all()
+
+
+def test_the_reduced_matrix_leaves_out_what_is_not_there():
+    """W = [X^T, U] of rank 3 among 6 columns: a repeated row of X, and a frame that is one more."""
+    rng = np.random.default_rng(9)
+    rows = rng.normal(size=(3, 60))
+    X, frame = np.vstack([rows, rows[:1]]), np.stack([rows[1], rows[2]], axis=1)
+    core = np.diag([2.0, 1.0])
+    matrix = equivalents.Equivalent(X, 1.0, frame, core, 0.0)
+    expected = X.T @ X + frame @ core @ frame.T
+    np.testing.assert_allclose(
+        matrix.eigsh(3)[0], np.linalg.eigvalsh(expected)[::-1][:3], rtol=1e-11
+    )
+
+
+MEAN, SPREAD = 1 / np.sqrt(2 * PI), np.sqrt(1 / 2 - 1 / (2 * PI))  # of max(u, 0) at variance 1
+
+
+@pytest.mark.parametrize(
+    ("tau0", "off", "refused"),
+    [(None, 0.5e-9, False), (None, 2e-9, True), (1.0, 0.08, False), (1.0, 0.12, True)],
+)
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+def test_how_far_from_centered_a_network_may_be(tau0, off, refused, sign, size):
+    """A mean of 1e-9 of its size, or of a tenth where the network says at which scale it was centered."""
+    phi = activations.get("leaky_relu", a=size, b=0.0).minus(size * (MEAN - sign * off * SPREAD))
+    mean = sign * size * off * SPREAD
+    for network in (ImplicitNetwork(phi, 0.0, 1.0, tau0), ExplicitNetwork((phi,), tau0)):
+        if not refused:
+            assert equivalents.coefficients(network, 1.0).tau == pytest.approx(1.0, rel=1e-12)
+            continue
+        message = f"the network is not centered: E[phi] = {mean:.3g} in leaky_relu at this tau0; "
+        if off > 1e-3:
+            message = whole(message + "use network.centered(tau0)")
+        else:  # digits of so small a mean are rounding
+            message = r"^the network is not centered: .* in leaky_relu at this tau0; use network"
+        with pytest.raises(ValueError, match=message):
+            equivalents.coefficients(network, 1.0)
+
+
+JUMPS = "an activation jumps above trained weights: E[phi'^2] and so the tangent kernel's diagonal are infinite"
+
+
+@pytest.mark.parametrize(
+    ("function", "change", "message"),
+    [
+        (
+            equivalents.ck,
+            {"network": "relu"},
+            "network must be an ImplicitNetwork or an ExplicitNetwork, got str",
+        ),
+        (
+            equivalents.ck,
+            {"stats": 3},
+            "stats must be a Statistics, got int: mixtures.statistics and mixtures.estimate make one",
+        ),
+        (
+            equivalents.ntk,
+            {"X": np.ones((30, 23))},
+            "stats are of data of shape (30, 24), X has shape (30, 23)",
+        ),
+        (equivalents.ntk, {"T": "exact"}, 'T must be "plain" or "refined", got \'exact\''),
+        (
+            equivalents.ntk,
+            {"T": "refined", "refined": True},
+            "T is for the plain equivalent: the refined one has its own mean squares",
+        ),
+        (equivalents.ck, {"refined": 1}, "refined must be True or False; it is 1"),
+        (equivalents.ntk, {"network": ExplicitNetwork(("sign",))}, JUMPS),
+        (
+            equivalents.ntk,
+            {"trained": "some"},
+            'trained must be "default" or "all" for an implicit network, got \'some\'',
+        ),
+    ],
+)
+def test_an_argument_is_named_with_what_it_must_be(three, function, change, message):
+    X, _, stats, network = three
+    with pytest.raises((TypeError, ValueError), match=whole(message)):
+        function(**({"network": network, "stats": stats, "X": X} | change))
+
+
+def test_a_wrong_scale_is_named():
+    with pytest.raises(ValueError, match=whole("tau0 must be positive; it is 0")):
+        equivalents.coefficients(ImplicitNetwork("tanh", 0.2), 0)
+
+
+def own(p, n):
+    """Data of two classes, their statistics, and the fluctuations of the norms about the class means."""
+    sample = mixtures.two_class(p).sample(n, 4)
+    stats, labels = mixtures.estimate(sample.X, sample.labels), sample.labels
+    within = np.empty(n)
+    for a in (0, 1):
+        X = sample.X[:, labels == a]
+        norms = ((X - X.mean(axis=1, keepdims=True)) ** 2).sum(axis=0)
+        within[labels == a] = norms - norms.mean()
+    return sample.X, stats, within
+
+
+def agreeing(within, cosine):
+    """A vector at that cosine to ``within``."""
+    other = np.random.default_rng(0).standard_normal(len(within))
+    other -= within * (other @ within) / (within @ within)
+    unit, aside = within / np.linalg.norm(within), other / np.linalg.norm(other)
+    return cosine * unit + np.sqrt(1 - cosine**2) * aside
+
+
+@pytest.mark.parametrize(("cosine", "refused"), [(0.42, False), (0.38, True), (-0.9, True)])
+@pytest.mark.parametrize("size", [1e-6, 1.0])
+def test_fluctuations_that_agree_too_little_are_of_other_data(cosine, refused, size):
+    X, stats, within = own(60, 50)
+    network = ImplicitNetwork("relu", 0.2).centered(stats.tau0)
+    other = dataclasses.replace(stats, psi=size * agreeing(within, cosine))
+    if not refused:
+        assert equivalents.ck(network, other, X).shape == (50, 50)
+        return
+    message = (
+        "stats are of other data than X (or of its samples in another order): the fluctuations psi "
+        f"have a correlation of {cosine:.2f} with those of X about its class means"
+    )
+    with pytest.raises(ValueError, match=whole(message)):
+        equivalents.ck(network, other, X)
+
+
+def test_few_samples_and_fluctuations_of_rounding_are_not_judged():
+    for n, size in ((49, 1.0), (50, 1e-13)):
+        X, stats, within = own(60, n)
+        network = ImplicitNetwork("relu", 0.2).centered(stats.tau0)
+        other = dataclasses.replace(stats, psi=-size * agreeing(within, 1.0))
+        assert equivalents.ck(network, other, X).shape == (n, n)

@@ -212,7 +212,7 @@ class Equivalent(LinearOperator):  # type: ignore[misc]  # scipy has no types
     ) -> None:
         X, frame, core = as_data(X), as_real_array(frame, "frame"), as_real_array(core, "core")
         n = X.shape[1]
-        super().__init__(np.dtype(np.float64), (n, n))
+        super().__init__(np.float64, (n, n))
         self.X, self.frame, self.core = X, frame, core
         self.scale, self.diagonal = (
             _per_sample(scale, n, "scale"),
