@@ -19,6 +19,7 @@ import torch
 import helpers
 from helpers import (
     activations,
+    checks,
     claims,
     datasets,
     equivalents,
@@ -610,3 +611,18 @@ def test_no_reason_outlives_its_function():
         for one in CALLS
         if "(" not in one.name and "_" != one.name[0] and one.name not in known
     ]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: checks.as_labels([], 0), "labels must hold at least one label"),
+        (
+            lambda: checks.number([[1.0], [1.0, 2.0]], "k"),
+            "k must be one real number; it is [[1.0], [1.0, 2.0]]",
+        ),
+    ],
+)
+def test_nothing_and_ragged_lists_are_refused(call, message):
+    with pytest.raises((TypeError, ValueError), match=f"^{re.escape(message)}$"):
+        call()

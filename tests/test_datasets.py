@@ -9,6 +9,7 @@ import io
 import json
 import struct
 import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -767,3 +768,16 @@ def test_draw_that_fails_leaves_no_file(draw_data, full_sets, tmp_path):
     with pytest.raises(FileNotFoundError, match="fashion_mnist_full.npz"):
         draw_data.main(full_sets, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_part_without_an_arrays_header_is_refused(folder):
+    """Numpy hands out the bytes of a part that is none of its own."""
+    np.savez(folder / "mnist.npz", **ARRAYS)
+    with zipfile.ZipFile(folder / "mnist.npz") as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(folder / "mnist.npz", "w") as archive:
+        for name, part in parts.items():
+            archive.writestr(name, b"words" if name == "y_train.npy" else part)
+    message = r"mnist\.npz must hold arrays: a part of it has no array's header$"
+    with pytest.raises(datasets.DataError, match=message):
+        datasets.load("mnist", full=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import math
 import os
@@ -624,3 +625,101 @@ def test_what_its_name_does_not_make_is_code(activation):
 def test_a_wrong_recipe(change, error, words):
     with pytest.raises(error, match=words):
         recipes.made({"name": "relu", "parameters": {}, "shift": 0.0} | change)
+
+
+# ---------------------------------------------------------------- modules of one activation
+
+
+@pytest.mark.parametrize(
+    ("module", "shown"),
+    [
+        (export.Affine(2.0, -0.5), "Affine(scale=2, offset=-0.5)"),
+        (export.Jump(1.0, -1.0), "Jump(high=1, low=-1)"),
+        (
+            export.PiecewiseLinear(0.5, [-1.0, 2.0], [1.0, -1.0]),
+            "PiecewiseLinear(slope=0.5, knots=(-1.0, 2.0), jumps=(1.0, -1.0))",
+        ),
+        (export.Polynomial([0.0, 1.0, 2.0]), "Polynomial(degree=2, basis='monomial')"),
+        (export.Polynomial([0.0, 1.0], "hermite"), "Polynomial(degree=1, basis='hermite')"),
+        (export.Elementwise("erf"), "Elementwise(erf)"),
+    ],
+)
+def test_a_module_shows_its_numbers(module, shown):
+    assert str(module) == shown
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: export.Polynomial([0.0, 1.0], "legendre"),
+            '^basis must be "monomial" or "hermite", got \'legendre\'$',
+        ),
+        (lambda: export.Elementwise("tanh"), "^name must be one of .*erf.*, got 'tanh'$"),
+    ],
+)
+def test_a_wrong_module(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def either_tanh(x):
+    """Of tensors and of arrays."""
+    return torch.tanh(x) if isinstance(x, torch.Tensor) else np.tanh(x)
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [
+        pytest.param(replace(RELU, function=either_tanh), id="a family of another function"),
+        pytest.param(
+            replace(activations.get("abs"), function=abs, family=activations.get("tanh").family),
+            id="a name without a family",
+        ),
+    ],
+)
+def test_what_no_module_computes_is_refused(activation):
+    with pytest.raises(ValueError, match=f"^activation {activation.name} has no module: "):
+        export.sequential(ExplicitNetwork((activation,)), 3, 4, 0)
+
+
+def test_weights_of_two_precisions_are_refused(tmp_path):
+    path = export.save(modules()["implicit_bias"], tmp_path / "file.net")
+    with zipfile.ZipFile(path) as archive:
+        weights = np.load(io.BytesIO(archive.read("A.npy")))
+    other = np.float32 if weights.dtype == np.float64 else np.float64
+    np.save(tmp_path / "A.npy", weights.astype(other))
+    rewritten(path, lambda r: None, {"A.npy": (tmp_path / "A.npy").read_bytes()})
+    with pytest.raises(ValueError, match=r"file\.net.*its weights are of different precisions"):
+        export.load(path)
+
+
+def test_a_compressed_file_is_refused(tmp_path):
+    path = export.save(ExplicitNetwork(("relu",)), tmp_path / "file.net")
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, part in parts.items():
+            archive.writestr(name, part)
+    with pytest.raises(ValueError, match=r"file\.net.*its parts are compressed"):
+        export.load(path)
+
+
+# ---------------------------------------------------------------- formulas at their borders
+
+
+def test_a_constant_that_cancels_is_not_written():
+    """exp(min(u, 0)) - 1 of the ELU, and a shift that takes the -1 away but for rounding."""
+    for shift, rest in ((0.0, " - 1"), (-1.0 + 1e-15, ""), (-1.0 + 1e-9, " - 1e-09")):
+        stack = ExplicitNetwork((activations.get("elu").minus(shift),))
+        shown = f"x1 = (max(W1 x, 0) + exp(min(W1 x, 0)){rest})/sqrt(m1)"
+        assert formulas.text(stack) == shown
+
+
+def test_two_slopes_of_a_callable_are_written_as_a_line_and_a_ramp():
+    phi = activations.get(lambda x: np.where(x > 0, 1.5 * x, -0.5 * x))
+    shown = formulas.text(ExplicitNetwork((phi,)))
+    assert shown == "x1 = (-0.5 W1 x + 2 max(W1 x, 0))/sqrt(m1)"
+    x = np.array([-2.0, -0.3, 0.7, 4.0])
+    found = evaluate(shown.partition(" = ")[2].replace("W1 x", "u").replace("m1", "m"), u=x, m=1.0)
+    np.testing.assert_allclose(found, phi(x), rtol=1e-12)

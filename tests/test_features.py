@@ -250,3 +250,19 @@ def test_without_torchvision_one_line_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision.models", None)
     with pytest.raises(ImportError, match="needs torchvision.*train_extractor"):
         features.pretrained()
+
+
+def test_a_module_with_integers_first_is_fed_in_the_precision_of_its_weights():
+    class Module(torch.nn.Module):
+        def __init__(self, dtype):
+            super().__init__()
+            self.places = torch.nn.Parameter(torch.tensor([5, 3]), requires_grad=False)
+            self.weight = torch.nn.Parameter(torch.tensor(2.0, dtype=dtype))
+
+        def forward(self, images):
+            assert images.dtype == self.weight.dtype
+            return self.weight * images.flatten(1)[:, self.places]
+
+    found = [features.extract(Module(dtype), FEW) for dtype in (torch.float32, torch.float64)]
+    assert found[0].shape == (2, 200)
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-6)

@@ -572,3 +572,23 @@ def test_an_overflown_state_is_not_settled():
     # a finite gap over an infinite norm would be a residual of zero
     with pytest.raises(ConvergenceError):
         finite.solve(lambda h, samples: 1.2 * h + 1, torch.ones(3, 2))
+
+
+def detached(x):
+    """arctan; of a tensor it answers without its gradient."""
+    return torch.arctan(x.detach()) if isinstance(x, torch.Tensor) else np.arctan(x)
+
+
+def shortened(x):
+    return torch.arctan(x)[1:] if isinstance(x, torch.Tensor) else np.arctan(x)
+
+
+def halved(x):
+    return torch.arctan(x) / 2 if isinstance(x, torch.Tensor) else np.arctan(x)
+
+
+@pytest.mark.parametrize("function", [detached, shortened, halved])
+def test_a_callable_that_answers_tensors_otherwise_is_refused(function):
+    phi, name = activations.get(function), function.__name__
+    with pytest.raises(ValueError, match=f"^{name} has no counterpart in torch: write it with"):
+        realize(networks.ExplicitNetwork((phi,)), 3, 4, 0)

@@ -376,6 +376,16 @@ def test_an_interrupt_drops_what_has_not_begun():
     assert len(begun) < 50
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+def test_results_come_in_the_order_of_their_tasks(workers):
+    def late(task):
+        time.sleep(0.002 * (7 - task))
+        return task**2
+
+    found = list(tiles.in_threads(late, range(7), "work", workers))
+    assert found == [task**2 for task in range(7)]
+
+
 @pytest.mark.parametrize("asked", ["2,1", "three", "", "0"])
 def test_odd_numbers_of_threads(asked, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", asked)

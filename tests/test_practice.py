@@ -1,10 +1,14 @@
 """What the sweeps of the practical chapter measure, on few images."""
 
+import types
+
 import numpy as np
 import pytest
 import torch
 
 from helpers import practice
+
+IMAGES = practice.images.__wrapped__  # what stands behind the cache, and before the fixture
 
 
 @pytest.fixture(autouse=True)
@@ -103,3 +107,22 @@ def test_sweeps_name_their_task():
         point = next(sweep.points())
         assert set(point) <= set(sweep.task.__code__.co_varnames)
         assert np.all([len(axis) for axis in sweep.grid.values()])
+
+
+def test_the_official_test_images_are_scaled_as_the_training_images(monkeypatch):
+    """With the official test images all that ship are trained on."""
+    asked = []
+    shipped = practice.datasets.load
+
+    def load(data, *split, **options):
+        asked.append((data, split, options))
+        sample = shipped(data)
+        if not split:
+            return sample
+        return types.SimpleNamespace(X=sample.X[:, :50], labels=sample.labels[:50])
+
+    monkeypatch.setattr(practice.datasets, "load", load)
+    X, labels, T, wanted = IMAGES("mnist")
+    assert ("mnist", ("test",), {"full": True}) in asked
+    assert X.shape[1] == len(labels) == len(shipped("mnist").labels)
+    assert torch.equal(T, X[:, :50]) and (wanted == labels[:50]).all()

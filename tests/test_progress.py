@@ -1,5 +1,6 @@
 """Progress is shown in notebooks where something takes more than two seconds, and nowhere else."""
 
+import importlib
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+import helpers
 from helpers import progress
 
 CELLS = [
@@ -181,3 +183,14 @@ def test_a_bar_needs_a_terminal_or_a_notebook_and_the_switch(monkeypatch):
 
     assert not off(True, False, "1") and not off(False, True, "1")
     assert off(False, False, "1") and off(True, True, "0")
+
+
+@pytest.mark.parametrize("kernel", [False, True])
+def test_the_package_watches_cells_where_there_may_be_a_notebook(kernel, monkeypatch):
+    watched = []
+    monkeypatch.setattr(progress, "watch_cells", lambda: watched.append(1))
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    if kernel:
+        monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
+    importlib.reload(helpers)
+    assert len(watched) == kernel

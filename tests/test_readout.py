@@ -123,3 +123,34 @@ BAD = [
 def test_wrong_input_is_named(call, error, message):
     with pytest.raises(error, match=message):
         call(*blobs())
+
+
+@pytest.mark.parametrize(
+    ("H", "message"),
+    [
+        (
+            torch.ones((3, 4), dtype=torch.int64),
+            r"^H must be a real \(m, n\) matrix, one column a sample; its shape is \(3, 4\)$",
+        ),
+        (torch.ones(4), r"^H must be a real \(m, n\) matrix, .* its shape is \(4,\)$"),
+        (torch.ones((0, 4)), r"^H must be a real \(m, n\) matrix, .* its shape is \(0, 4\)$"),
+        (
+            torch.tensor([[1.0, torch.inf, 2.0, 3.0]]),
+            "^H must be finite: some features are NaN or inf$",
+        ),
+        (
+            torch.tensor([[1.0, torch.inf, -torch.inf, 3.0]]),
+            "^H must be finite: some features are NaN or inf$",
+        ),
+    ],
+)
+def test_wrong_features_as_tensors(H, message):
+    with pytest.raises(ValueError, match=message):
+        readout.fit(H, [0, 1, 0, 1])
+
+
+def test_finite_features_whose_sum_is_not_are_served():
+    """The sum overflows single precision, no entry does."""
+    H = torch.full((2, 4), 3e38)
+    assert not torch.isfinite(H.sum())
+    assert readout._as_features(H).shape == (2, 4)

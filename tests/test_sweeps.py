@@ -158,3 +158,30 @@ def test_a_failed_save_leaves_what_was_there(tmp_path, monkeypatch, failure):
 
 def test_the_results_folder_is_that_of_the_book(root):
     assert sweeps.RESULTS == root / "results"
+
+
+@pytest.mark.parametrize("loss", ["another parent", "no parent"])
+def test_a_worker_ends_when_its_parent_is_gone(loss, monkeypatch):
+    """The parent is looked for every half second, by its number and by whether it lives."""
+    naps, ended, threads = [], [], []
+
+    class Thread:
+        def __init__(self, target, daemon):
+            threads.append((target, daemon))
+
+        def start(self):
+            threads[-1][0]()
+
+    monkeypatch.setattr(sweeps.threading, "Thread", Thread)
+    monkeypatch.setattr(sweeps.time, "sleep", naps.append)
+    monkeypatch.setattr(
+        sweeps.os, "getppid", lambda: 1 if len(naps) >= 3 and loss == "another parent" else 77
+    )
+    monkeypatch.setattr(
+        sweeps.psutil,
+        "pid_exists",
+        lambda pid: pid == 77 and not (len(naps) >= 3 and loss == "no parent"),
+    )
+    monkeypatch.setattr(sweeps.os, "_exit", ended.append)
+    sweeps._watch(77)
+    assert naps == [0.5] * 3 and ended == [1] and threads[0][1]

@@ -72,8 +72,3 @@ def like(reference: Matrix, values: NDArray[np.float64]) -> Matrix:
 def as_numpy(values: Matrix) -> NDArray[np.float64]:
     """``values`` of any shape as a numpy array in double precision."""
     return np.asarray(values.cpu() if is_tensor(values) else values, dtype=np.float64)
-
-
-def precision(array: Matrix) -> float:
-    """Distance from 1 to the next number of the array's precision."""
-    return float(namespace(array).finfo(array.dtype).eps)
