@@ -14,6 +14,7 @@ from scipy.stats import spearmanr
 
 from helpers import (
     activations,
+    backward,
     equivalents,
     families,
     feasibility,
@@ -666,3 +667,81 @@ def test_a_constant_activation_is_refused():
     network = ImplicitNetwork(activations.get(lambda x: 0 * x), 0.2).centered(1.0)
     with pytest.raises(ValueError, match="constant"):
         matching.match(network, 1.0)
+
+
+# ---------------------------------------------------------------- borders
+
+
+def test_an_even_activation_has_no_leaky_roots_and_an_odd_one_no_cubic_twin():
+    """alpha_1 = 0 of a cosine: there is no quotient to look for; alpha_2 = 0 of tanh."""
+    even, odd = (equivalents.coefficients(deq(name, 0.2), 1.0) for name in ("cos", "tanh"))
+    assert feasibility.leaky_roots(even, 1.0) == []
+    message = "^c must have alpha_2 and alpha_3 above zero; an odd cubic serves others$"
+    with pytest.raises(ValueError, match=message):
+        feasibility.cubic_twin(odd, 1.0)
+
+
+def test_twins_at_every_recurrence_have_no_end():
+    bent = activations.get("leaky_relu", a=1.0, b=-0.5)
+    for sigma_a2 in (0.05, 0.5, 0.9, 0.999):
+        network = ImplicitNetwork(bent, sigma_a2).centered(1.0)
+        assert len(feasibility.leaky_roots(equivalents.coefficients(network, 1.0), 1.0)) == 2
+    message = "^leaky_relu has a twin of two leaky ReLUs at every sigma_a2 < 1 "
+    with pytest.raises(MatchingError, match=message):
+        feasibility.leaky_end(bent)
+
+
+def test_rates_that_are_given_fix_the_depth():
+    """The twin of a tangent kernel at these rates has its coefficients, by the layers' own recursion."""
+    network, rates = deq("relu", 0.2), (0.0, 1.0, 1.0)
+    found = matching.match(network, 1.0, "ntk", rates=rates)
+    assert (found.depth, found.rates) == (2, rates)
+    wanted, c = (
+        equivalents.coefficients(one, 1.0, trained)
+        for one, trained in ((network, "default"), (found.network, rates))
+    )
+    for name in ("beta1", "beta2", "beta3", "kappa2"):
+        assert getattr(c, name) == pytest.approx(getattr(wanted, name), rel=1e-10)
+    assert matching.match(network, 1.0, "ntk", rates=rates, depth=2).depth == 2
+    for other in ((0.0, 5.0, 1.0), (1.0, 1.0)):
+        depth = len(other) - 1
+        message = f"^no NTK twin of relu at sigma_a2 = 0.2 in {depth} layers of leaky_relu: "
+        with pytest.raises(MatchingError, match=message):
+            matching.match(network, 1.0, "ntk", rates=other, family="leaky_relu")
+    message = "^rates must be 3 [+] 1 numbers for depth = 3, got 3$"
+    with pytest.raises(ValueError, match=message):
+        matching.match(network, 1.0, "ntk", rates=rates, depth=3)
+
+
+def test_a_far_twin_is_kept_where_no_layer_more_is_left(monkeypatch):
+    network = deq("relu", 0.2)
+    near = matching.match(network, 1.0)
+    assert near.depth == 2
+    monkeypatch.setattr(matching, "FAR", 0.0)
+    monkeypatch.setattr(matching, "DEEPEST", 2)
+    found = matching.match(network, 1.0)
+    assert found.depth == 2 and found.residual == near.residual and found.spread == near.spread
+
+
+def test_deqs_without_a_stable_fixed_point_are_counted(monkeypatch):
+    monkeypatch.setattr(backward, "_as_network", lambda *given: None)
+    message = (
+        r"^the [1-9]\d* DEQs with an activation of hard_tanh or odd_cubic that solve the equations for these "
+        r"1 layers have no stable fixed point at norms within 10 % of the data's "
+    )
+    with pytest.raises(MatchingError, match=message):
+        matching.implicit_for(ExplicitNetwork(["tanh"]).centered(1.0), 1.0)
+
+
+def test_newton_stays_where_slopes_are_not_numbers_and_where_steps_do_not_help():
+    x = np.array([0.5, 2.0])
+
+    def walled(points):
+        """One at x, and not a number anywhere else."""
+        there = (points.T == x).all(axis=-1)
+        return np.where(there, 1.0, np.nan)[None] if points.ndim > 1 else np.ones(1)
+
+    np.testing.assert_array_equal(search.newton(walled, x), x)
+    np.testing.assert_array_equal(search.newton(lambda p: np.abs(p) + 1, np.array([0.0])), [0.0])
+    found = search.newton(lambda p: p**2 - 2, np.array([1.0]))
+    assert found == pytest.approx(np.sqrt(2), rel=1e-15)

@@ -265,7 +265,8 @@ def leaky_end(activation: str = "relu") -> float:
 
     if least(0.999) < 0:
         raise MatchingError(
-            f"{activation} has a twin of two leaky ReLUs at every sigma_a2 < 1", 0.0
+            f"{activations.get(activation).name} has a twin of two leaky ReLUs at every sigma_a2 < 1",
+            0.0,
         )
     return float(brentq(least, 0.05, 0.999, xtol=1e-13))
 
