@@ -656,7 +656,8 @@ def test_correlations_beside_one_are_rounded_to_it(kind, beside, apart):
             rho = form(sign * np.array([[0.3, 1 - apart], [1 - apart, 0.0]], kind))
             assert kernels._rounded(rho) is rho
             rho = form(sign * np.array([[0.3, 1 - beside], [1 - apart, 1.0]], kind))
-            rounded = np.asarray(kernels._rounded(rho))
+            rounded = kernels._rounded(rho)
+            assert type(rounded) is type(rho) and rounded.dtype == rho.dtype
             np.testing.assert_array_equal(
                 rounded, sign * np.array([[0.3, 1], [1 - apart, 1]], kind)
             )
@@ -786,6 +787,34 @@ STACK = networks.ExplicitNetwork(("relu",))
 def test_a_message_names_the_argument_and_the_way_out(call, error, message):
     with pytest.raises(error, match=f"^{re.escape(message)}$"):
         call()
+
+
+@pytest.mark.parametrize("name", ["relu", "erf"])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_root_just_out_of_range_is_that_of_twins(name, sign):
+    """rho = source + gain E[phi phi] with a root 1e-11 beyond one, as rounding leaves it, beside roots within."""
+    phi, s, gain = networks.activations.get(name), np.array([0.8, 1.3]), 0.25
+    f, slope, kinks = oracles.FUNCTIONS[name,]
+    mean = [oracles.mean(f, v, kinks) for v in s]
+
+    def covariance(i, j, rho):
+        return oracles.pair(f, s[i], s[j], rho, kinks) - mean[i] * mean[j]
+
+    roots = np.array([[0.35, sign], [-0.6, 0.97]])
+    wanted = np.array([[covariance(i, j, roots[i, j]) for j in (0, 1)] for i in (0, 1)])
+    source = roots - gain * wanted
+    source[0, 1] += sign * 1e-11
+    prepared = phi.family.prepare(s)
+    left, right = prepared[..., :, None], prepared[..., None, :]
+    value, slopes = kernels._solve(phi, left, right, source, np.full((2, 2), gain))
+    np.testing.assert_allclose(value, wanted, rtol=0, atol=1e-12)
+    for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        expected = np.sqrt(s[i] * s[j]) * oracles.pair(slope, s[i], s[j], roots[i, j], kinks)
+        assert slopes[i, j] == pytest.approx(expected, abs=1e-11)
+    alone = kernels._solve(
+        phi, left[..., :1, :], right[..., 1:], source[:1, 1:], np.full((1, 1), gain)
+    )
+    np.testing.assert_allclose(alone[0], wanted[:1, 1:], rtol=0, atol=1e-12)
 
 
 def test_a_stalled_iteration_names_the_activation_and_keeps_its_residual(monkeypatch):

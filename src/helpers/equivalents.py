@@ -229,9 +229,6 @@ class Equivalent(LinearOperator):  # type: ignore[misc]  # scipy has no types
         product += self.frame @ (self.core @ (self.frame.T @ vectors))
         return product + self.diagonal[:, None] * vectors
 
-    def _matvec(self, vector: Array) -> Array:
-        return self._matmat(vector.reshape(-1, 1)).reshape(vector.shape)
-
     def _adjoint(self) -> Equivalent:
         return self
 

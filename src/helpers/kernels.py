@@ -258,9 +258,6 @@ class KernelOperator(LinearOperator):  # type: ignore[misc]  # scipy has no type
             _set_diagonal(values, 0.0)
         return as_numpy(values @ vectors[columns]), as_numpy(values.T @ vectors[rows])
 
-    def _matvec(self, vector: Array) -> Array:
-        return self._matmat(vector.reshape(-1, 1)).reshape(vector.shape)
-
     def _adjoint(self) -> KernelOperator:
         return self
 
