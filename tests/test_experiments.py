@@ -1,5 +1,7 @@
 """The book's sweeps: what a run computes, and that the committed tables are what the code computes."""
 
+import runpy
+
 import numpy as np
 import pytest
 
@@ -107,3 +109,18 @@ def test_main_runs_what_is_missing(tmp_path, monkeypatch, capsys):
     assert printed[-1] == "wrote headline.png" and printed[-2].startswith("ck_rate: 20")
     assert (tmp_path / "headline.png").read_bytes().startswith(b"\x89PNG")
     assert sweeps.read(tiny).values["error"].shape == (2, 1, 2, 2)
+
+
+class Begun(Exception):
+    """The first sweep was asked for."""
+
+
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
+def test_as_a_script_it_runs_the_sweeps(monkeypatch):
+    def run(sweep):
+        raise Begun(sweep.name)
+
+    monkeypatch.setattr(sweeps, "run", run)
+    runpy.run_module("helpers.experiments", run_name="imported")
+    with pytest.raises(Begun, match="^ck_rate$"):
+        runpy.run_module("helpers.experiments", run_name="__main__")

@@ -592,3 +592,17 @@ def test_a_callable_that_answers_tensors_otherwise_is_refused(function):
     phi, name = activations.get(function), function.__name__
     with pytest.raises(ValueError, match=f"^{name} has no counterpart in torch: write it with"):
         realize(networks.ExplicitNetwork((phi,)), 3, 4, 0)
+
+
+@pytest.mark.parametrize("network", ["ImplicitNetwork", "ExplicitNetwork"])
+def test_every_kind_of_module_has_what_the_two_share(network, X):
+    """The base asks its kinds for states, gradients and groups, and has none of its own."""
+    base = finite._FiniteNetwork()
+    for call in (lambda: base.features(X), lambda: base.tangents(X), lambda: base.chosen("all")):
+        with pytest.raises(NotImplementedError):
+            call()
+    made = getattr(networks, network)
+    module = realize(made("tanh", 0.2) if network[0] == "I" else made(("tanh",)), len(X), 4, 0)
+    assert isinstance(module, finite._FiniteNetwork)
+    assert module.features(X).shape == (4, X.shape[1])
+    assert module.tangents(X).keys() == set(module.chosen("all"))

@@ -745,3 +745,13 @@ def test_newton_stays_where_slopes_are_not_numbers_and_where_steps_do_not_help()
     np.testing.assert_array_equal(search.newton(lambda p: np.abs(p) + 1, np.array([0.0])), [0.0])
     found = search.newton(lambda p: p**2 - 2, np.array([1.0]))
     assert found == pytest.approx(np.sqrt(2), rel=1e-15)
+
+
+def test_a_solution_with_other_coefficients_is_no_match(monkeypatch):
+    """What solves a family's equations is held against the coefficients once more."""
+    stack = ExplicitNetwork(["relu"]).centered(1.0)
+    assert matching.implicit_for(stack, 1.0, activation="leaky_relu").residual < 1e-10
+    monkeypatch.setattr(backward, "relative_residuals", lambda *given: {"alpha1": 1e-3})
+    message = "^no DEQ with an activation of leaky_relu has the coefficients of these 1 layers; "
+    with pytest.raises(MatchingError, match=message):
+        matching.implicit_for(stack, 1.0, activation="leaky_relu")

@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from helpers import checks, mixtures
+from helpers import checks, mixtures, spectra
 from helpers.mixtures import GaussianMixture, Sample
+from helpers.networks import ImplicitNetwork
 
 RNG = np.random.default_rng(20240702)
 P = 12
@@ -434,3 +435,17 @@ def test_wrong_scalars(check, value, error, message):
 def test_right_scalars():
     assert checks.positive(np.int32(2), "x") == 2.0 and checks.non_negative(0, "x") == 0.0
     assert isinstance(checks.positive(np.float32(2), "x"), float)
+
+
+def test_a_law_without_coupled_classes_needs_no_covariances():
+    """E[phi'] = 0 of an even function: X^T X has no weight, and full matrices are as good as diagonals."""
+    variances = np.array([[0.5, 1.0, 1.5, 1.0], [2.0, 1.0, 1.0, 2.0]])
+    means = np.random.default_rng(1).standard_normal((2, 4))
+    diagonal = GaussianMixture(means, variances)
+    full = GaussianMixture(means, np.array([np.diag(v) for v in variances]))
+    tau0 = mixtures.statistics(diagonal.sample(20, 0)).tau0
+    network = ImplicitNetwork("cos", 0.2).centered(tau0)
+    one, other = (spectra.limiting_law(network, mixture, 20) for mixture in (diagonal, full))
+    assert np.array(one.support) == pytest.approx(np.array(other.support), rel=1e-9)
+    assert [a.mass for a in one.atoms] == pytest.approx([a.mass for a in other.atoms])
+    assert one.spikes == pytest.approx(other.spikes, rel=1e-9)
