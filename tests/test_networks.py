@@ -479,6 +479,7 @@ def test_a_fixed_point_at_the_start_is_taken_without_a_warning():
         (1.0, 5e5, True),
         (1e-3, 5e5, True),
         (10.0, 5e6, True),
+        (1.0, 1e6, False),
         (1.0, 1.5e6, False),
         (10.0, 2e7, False),
     ],
@@ -503,6 +504,12 @@ def test_no_step_is_taken_from_a_negative_number():
         fixed_point(step, [1.0], "it")
     assert min(s.min() for s in seen) > 0 and max(s.max() for s in seen) < 3e6
     assert caught.value.residual == pytest.approx(0.5, abs=1e-5)
+
+
+def test_zero_is_no_fixed_point_to_leap_to():
+    """s <- 2s has the fixed point 0, which is none of a variance either."""
+    with pytest.raises(ConvergenceError, match=r"residual 5\.00e-01"):
+        fixed_point(lambda s: 2 * s, [1.0], "it")
 
 
 def test_steps_of_one_length_never_settle():
