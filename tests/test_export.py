@@ -705,6 +705,15 @@ def test_a_compressed_file_is_refused(tmp_path):
         export.load(path)
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_file_with_a_part_twice_is_refused(tmp_path):
+    path = export.save(ExplicitNetwork(("relu",)), tmp_path / "file.net")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("network.json", archive.read("network.json"))
+    with pytest.raises(ValueError, match=r"file\.net.*it holds two parts of one name"):
+        export.load(path)
+
+
 # ---------------------------------------------------------------- formulas at their borders
 
 

@@ -681,6 +681,17 @@ def test_an_even_activation_has_no_leaky_roots_and_an_odd_one_no_cubic_twin():
         feasibility.cubic_twin(odd, 1.0)
 
 
+def test_a_cubic_twin_has_no_room_for_a_large_alpha3():
+    """R = sqrt(a_3/(2 a_2)) beyond 2, of scaled coefficients that no two cubic layers have."""
+    c = equivalents.coefficients(deq("relu", 0.2), 1.0)
+    _, a2, a3 = feasibility.scaled(c, 1.0)
+    wide = dataclasses.replace(c, alpha3=c.alpha3 * 2 * a2 / a3 * 2.1**2)
+    with pytest.raises(
+        ValueError, match=r"^c has no such twin: R = 2\.1, and a_1/P \+ a_3/P\^2 = "
+    ):
+        feasibility.cubic_twin(wide, 1.0)
+
+
 def test_twins_at_every_recurrence_have_no_end():
     bent = activations.get("leaky_relu", a=1.0, b=-0.5)
     for sigma_a2 in (0.05, 0.5, 0.9, 0.999):
@@ -714,7 +725,7 @@ def test_rates_that_are_given_fix_the_depth():
 
 
 def test_a_far_twin_is_kept_where_no_layer_more_is_left(monkeypatch):
-    network = deq("relu", 0.2)
+    network = deq("swish", 0.2)
     near = matching.match(network, 1.0)
     assert near.depth == 2
     monkeypatch.setattr(matching, "FAR", 0.0)
