@@ -693,3 +693,15 @@ def test_a_callable_is_differentiated_to_twelve_digits(function, slope, kinks):
     np.testing.assert_allclose(phi.derivative(x), slope(x), rtol=0, atol=2e-11)
     grid = x[:44].reshape(4, 11)
     np.testing.assert_array_equal(phi.derivative(grid), phi.derivative(x[:44]).reshape(4, 11))
+
+
+def test_a_pair_of_a_callable_that_grows_too_fast_is_named():
+    """E[exp(20 u)^2] has its mass at 40 standard deviations of a standard Gaussian u."""
+
+    def steep(x):
+        return np.exp(20 * x)
+
+    phi = activations.get(steep, kinks=())
+    for call in (phi.second_moment, lambda s: phi.family.prepare(np.array([s]))):
+        with pytest.raises(ValueError, match=r"^steep grows too fast: .* at variance 1 "):
+            call(1.0)
