@@ -90,7 +90,7 @@ def no_bars(monkeypatch):
 def seconds(monkeypatch):
     """A clock that goes on by 1.5 seconds whenever it is read."""
     times = iter(100 + 1.5 * k for k in range(10))
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(times))
+    monkeypatch.setattr(progress, "time", types.SimpleNamespace(monotonic=lambda: next(times)))
 
 
 def test_the_time_is_written_every_second_after_a_delay(no_bars, seconds, capsys):
@@ -150,7 +150,8 @@ def test_cells_are_watched_in_a_notebook_and_nowhere_else(monkeypatch):
     monkeypatch.setenv("HELPERS_PROGRESS", "1")
     registered, overs = {}, []
     monkeypatch.setattr(progress, "show_time", overs.append)
-    monkeypatch.setattr(progress.threading, "Thread", AtOnce)
+    own = types.SimpleNamespace(Thread=AtOnce, Event=threading.Event)
+    monkeypatch.setattr(progress, "threading", own)
     events = types.SimpleNamespace(register=registered.__setitem__)
     for shell in (None, types.SimpleNamespace(events=events)):  # a script, a terminal
         monkeypatch.setattr(IPython, "get_ipython", lambda shell=shell: shell)

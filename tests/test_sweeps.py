@@ -2,6 +2,7 @@
 
 import json
 import os
+import types
 
 import joblib
 import numpy as np
@@ -172,16 +173,18 @@ def test_a_worker_ends_when_its_parent_is_gone(loss, monkeypatch):
         def start(self):
             threads[-1][0]()
 
-    monkeypatch.setattr(sweeps.threading, "Thread", Thread)
-    monkeypatch.setattr(sweeps.time, "sleep", naps.append)
-    monkeypatch.setattr(
-        sweeps.os, "getppid", lambda: 1 if len(naps) >= 3 and loss == "another parent" else 77
-    )
-    monkeypatch.setattr(
-        sweeps.psutil,
-        "pid_exists",
-        lambda pid: pid == 77 and not (len(naps) >= 3 and loss == "no parent"),
-    )
-    monkeypatch.setattr(sweeps.os, "_exit", ended.append)
+    def parent():
+        return 1 if len(naps) >= 3 and loss == "another parent" else 77
+
+    def lives(pid):
+        return pid == 77 and not (len(naps) >= 3 and loss == "no parent")
+
+    for name, stand_in in {
+        "threading": {"Thread": Thread},
+        "time": {"sleep": naps.append},
+        "os": {"getppid": parent, "_exit": ended.append},
+        "psutil": {"pid_exists": lives},
+    }.items():
+        monkeypatch.setattr(sweeps, name, types.SimpleNamespace(**stand_in))
     sweeps._watch(77)
     assert naps == [0.5] * 3 and ended == [1] and threads[0][1]
