@@ -1,13 +1,17 @@
 """Limiting laws against closed forms, against eigenvalues of exact kernels, and against each other."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from scipy.integrate import quad
 
-from helpers import kernels, mixtures, networks, spectra
-from helpers.bulk import Commuting, Equations, Full
+from helpers import kernels, mixtures, networks, spectra, support
+from helpers.bulk import Commuting, Equations, Full, _on_curve, _solve, edge
 from helpers.errors import ConvergenceError
-from helpers.spikes import Perturbation
-from helpers.support import bulk
+from helpers.laws import Atom, LimitingLaw, _descend
+from helpers.spikes import Gap, Perturbation, _inner, _outer, spikes
+from helpers.support import Bulk, Sampled, _Hidden, bulk, sampled
 
 ONE = np.ones(1)
 
@@ -468,3 +472,768 @@ def test_wrong_resolution(resolution):
     mixture = mixtures.two_class(200)
     with pytest.raises((ValueError, TypeError), match="resolution"):
         spectra.limiting_law(network("relu", mixture, 100), mixture, 100, resolution=resolution)
+
+
+# ---------------------------------------------------------------- the equations
+
+
+def isotropic(c, place=0.0, value=1.0):
+    """One class of covariance value * I: Marchenko and Pastur's law with its edges moved and scaled."""
+    return Equations(Commuting(np.full((1, 1), value), ONE), np.array([c]), np.array([place]))
+
+
+def edges_of(c, place=0.0, value=1.0):
+    return place + value * (1 - np.sqrt(c)) ** 2, place + value * (1 + np.sqrt(c)) ** 2
+
+
+def transform(z, c, place=0.0, value=1.0):
+    """The root of c v w m^2 + (w - v + c v) m + 1 = 0, w = z - place, that decays as -1/w."""
+    w, (low, high) = np.asarray(z, complex) - place, edges_of(c, 0.0, value)
+    root = np.sqrt(w - low) * np.sqrt(w - high)
+    return (root - w + value - c * value) / (2 * c * value * w)
+
+
+def two_classes():
+    """Equations of two classes with five common eigenvectors, and the covariances as matrices."""
+    values = np.array([[0.3, 1.0, 2.0, 0.5, 1.4], [1.2, 0.4, 1.0, 3.0, 0.8]])
+    traces = Commuting(values, np.full(5, 0.2))
+    equations = Equations(traces, np.array([0.4, 0.7]), np.array([0.1, 0.6]))
+    return equations, np.stack([np.diag(v) for v in values])
+
+
+def noncommuting(K=2, p=6, seed=3):
+    draws = np.random.default_rng(seed).standard_normal((K, p, 2 * p))
+    return draws @ draws.transpose(0, 2, 1) / (2 * p)
+
+
+def traced(w, C):
+    """Both traces at one row of weights, with the inverse of a matrix."""
+    P = np.linalg.inv(np.eye(C.shape[1]) + np.tensordot(w, C, 1))
+    first = [np.trace(A @ P) for A in C]
+    return np.array(first) / len(P), np.array(
+        [[np.trace(A @ P @ B @ P) for B in C] for A in C]
+    ) / len(P)
+
+
+WEIGHTS = {
+    "positive": np.array([[0.3, 0.8], [1.5, 0.1]]),
+    "indefinite": np.array([[-3.0, 0.2], [0.4, -7.0]]),
+    "complex": np.array([[0.3 + 0.5j, -0.2 + 0.1j], [1.0 + 2.0j, 0.3j]]),
+}
+
+
+@pytest.mark.parametrize("kind", WEIGHTS)
+def test_traces_are_those_of_an_inverse_matrix(kind):
+    w = WEIGHTS[kind]
+    equations, C = two_classes()
+    expected = [np.stack(part) for part in zip(*(traced(row, C) for row in w))]
+    first, second = equations.traces(w)
+    np.testing.assert_allclose(first, expected[0], rtol=1e-12)
+    np.testing.assert_allclose(second, expected[1], rtol=1e-12)
+    for slopes in ("near", "exact", "none"):  # the matrices are diagonal: near is exact
+        if kind == "complex" and slopes == "exact":
+            continue  # of these slopes, which are for the real axis, single precision has no complex kind
+        first, second = Full(C)(w, slopes)
+        np.testing.assert_allclose(first, expected[0], rtol=1e-12)
+        np.testing.assert_allclose(
+            second, 0 * expected[1] if slopes == "none" else expected[1], rtol=1e-6
+        )
+    np.testing.assert_allclose(Full(C)(w)[1], expected[1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", WEIGHTS)
+def test_traces_of_covariances_that_do_not_commute(kind):
+    """Exact slopes are rounded to single precision; near ones take P for its diagonal."""
+    w, C = WEIGHTS[kind], noncommuting()
+    for row in w:
+        first, second = traced(row, C)
+        near = np.diag(np.diag(np.linalg.inv(np.eye(6) + np.tensordot(row, C, 1))))
+        found = Full(C)(row[None], "near")
+        np.testing.assert_allclose(found[0][0], first, rtol=1e-10)
+        expected = [[np.trace(A @ near @ B @ near) / 6 for B in C] for A in C]
+        np.testing.assert_allclose(found[1][0], expected, rtol=1e-10)
+        assert not Full(C)(row[None], "none")[1].any()
+        if kind != "complex":
+            np.testing.assert_allclose(Full(C)(row[None], "exact")[1][0], second, rtol=1e-4)
+
+
+def test_many_traces_are_found_in_parts():
+    rng = np.random.default_rng(0)
+    traces = Commuting(rng.uniform(0.5, 2, (2, 1500)), np.full(1500, 1 / 1500))
+    w = rng.uniform(0, 1, (1501, 2))  # beyond the size of one part
+    first, second = traces(w)
+    some = [0, 750, 1500]
+    np.testing.assert_allclose(first[some], traces(w[some])[0], rtol=1e-13)
+    np.testing.assert_allclose(second[some], traces(w[some])[1], rtol=1e-13)
+    assert first.shape == (1501, 2) and second.shape == (1501, 2, 2)
+
+
+@pytest.mark.parametrize(("K", "columns"), [(1, 2048), (2, 1024), (16, 128), (40, 128)])
+def test_coarse_traces_are_averages_of_neighbors(K, columns):
+    rng = np.random.default_rng(K)
+    values, weights = rng.uniform(0, 3, (K, 3001)), rng.dirichlet(np.ones(3001))
+    coarse = Commuting(values, weights).coarse()
+    assert coarse.values.shape == (K, columns) and coarse.weights.shape == (columns,)
+    np.testing.assert_allclose(coarse.values @ coarse.weights, values @ weights, rtol=1e-12)
+    assert coarse.weights.sum() == pytest.approx(1, rel=1e-12)
+    # groups follow each other in the order of the mean over classes
+    order = np.argsort(values.mean(axis=0))
+    size = -(-3001 // columns)
+    group = order[:size]
+    assert coarse.weights[0] == pytest.approx(weights[group].sum(), rel=1e-12)
+    average = values[:, group] @ weights[group] / weights[group].sum()
+    np.testing.assert_allclose(coarse.values[:, 0], average, rtol=1e-12)
+    few = Commuting(values[:, :columns], weights[:columns])
+    assert few.coarse() is few
+    assert (
+        Commuting(values[:, : columns + 1], weights[: columns + 1]).coarse().values.shape[1]
+        == columns
+    )
+
+
+def test_coarse_traces_of_full_covariances_are_their_diagonals():
+    C = noncommuting()
+    coarse = Full(C).coarse()
+    np.testing.assert_array_equal(coarse.values, [np.diag(A) for A in C])
+    np.testing.assert_allclose(coarse.weights, np.full(6, 1 / 6), rtol=1e-15)
+
+
+def test_residual_and_its_jacobian():
+    """The equations as they are written, and derivatives by a step along the imaginary axis."""
+    equations, C = two_classes()
+    m, z = np.array([[0.7, -0.4], [1.1, 2.0]]), np.array([-0.3, 0.8])
+    found, jacobian = equations.residual(m, z)
+    for i in range(2):
+        delta = traced(equations.ratios * m[i], C)[0]
+        np.testing.assert_allclose(
+            found[i], m[i] * (equations.places - z[i] + delta) - 1, rtol=1e-12
+        )
+        for b in range(2):
+            moved = m[i].astype(complex)
+            moved[b] += 1e-20j
+            delta = traced(equations.ratios * moved, C)[0]
+            slope = (moved * (equations.places - z[i] + delta)).imag / 1e-20
+            np.testing.assert_allclose(jacobian[i, :, b], slope, rtol=1e-10)
+
+
+def by_hand(equations, m, z, steps, dear):
+    """Newton's method at one z, with Broyden's update of the first slopes where they are dear."""
+    r, J = (part[0] for part in equations.residual(m[None], np.array([z])))
+    for step in range(steps):
+        move = -np.linalg.solve(J, r)
+        m = m + move
+        r, new = (part[0] for part in equations.residual(m[None], np.array([z])))
+        J = J + np.outer(r, move.conj()) / np.linalg.norm(move) ** 2 if dear else new
+    return m, np.abs(r).max()
+
+
+@pytest.mark.parametrize("dear", [False, True])
+@pytest.mark.parametrize("z", [-1.0, 0.9 + 0.7j])
+def test_steps_of_newton(dear, z):
+    equations, C = two_classes()
+    if dear:
+        equations = Equations(Full(noncommuting()), equations.ratios, equations.places)
+    start = 0.8 / (equations.places - z)
+    for steps in range(7):
+        m, error = equations.newton(start[None], np.array([z]), steps, 1e-15)
+        expected = by_hand(equations, start, z, steps, dear)
+        np.testing.assert_allclose(m[0], expected[0], rtol=1e-8)
+        assert error[0] == pytest.approx(expected[1], rel=1e-3, abs=1e-12)
+
+
+def test_newton_solves_a_batch_as_one_by_one():
+    equations = isotropic(0.5)
+    z = np.array([-2.0, 3.5, 0.02, 100.0])
+    start = 0.9 * transform(z, 0.5).real[:, None]
+    m, error = equations.newton(start, z)
+    np.testing.assert_allclose(m[:, 0], transform(z, 0.5).real, rtol=1e-9)
+    assert (error <= equations.traces.tolerance).all()
+    loose, loose_error = equations.newton(start, z, tolerance=1e-3)
+    for i in range(4):
+        one, its = equations.newton(start[i : i + 1], z[i : i + 1], tolerance=1e-3)
+        assert (one[0, 0], its[0]) == pytest.approx((loose[i, 0], loose_error[i]), rel=1e-12)
+        steps = next(k for k in range(9) if by_hand(equations, start[i], z[i], k, False)[1] <= 1e-3)
+        expected = by_hand(equations, start[i], z[i], steps, False)
+        assert (one[0, 0], its[0]) == pytest.approx((expected[0][0], expected[1]), rel=1e-8)
+    assert start[0, 0] == 0.9 * transform(z, 0.5).real[0]  # what was given is left as it was
+
+
+def test_newton_gives_up_where_the_equations_are_infinite():
+    """At the pole 1 + c m = 0 of the traces there is no residual, and none is claimed."""
+    with np.errstate(all="ignore"):
+        m, error = isotropic(0.5).newton(np.array([[-2.0], [-0.2]]), np.array([5.0, 5.0]))
+    assert error[0] == np.inf and error[1] < 1e-11
+    assert m[1, 0] == pytest.approx(transform(5.0, 0.5).real, rel=1e-9)
+
+
+def test_a_batch_with_a_singular_matrix_is_solved_by_least_squares():
+    J = np.array([[[2.0, 0.0], [0.0, 4.0]], [[1.0, 1.0], [1.0, 1.0]]])
+    r = np.array([[2.0, 8.0], [3.0, 1.0]])
+    np.testing.assert_allclose(_solve(J, r), [[1.0, 2.0], [1.0, 1.0]], atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("c", "place", "value"), [(0.5, 0.0, 1.0), (0.3, 1.0, 2.0), (2.5, -1.0, 0.5)]
+)
+def test_slope_and_stability_in_closed_form(c, place, value):
+    """dm/dz by a difference of the closed form; the stability is m^2/(dm/dz)."""
+    equations, (low, high) = isotropic(c, place, value), edges_of(c, place, value)
+    for z in (low - 1.5, high + 0.2, high + 5.0):
+        m = transform([z], c, place, value).real
+        step = 1e-5
+        slope = (
+            (transform(z + step, c, place, value) - transform(z - step, c, place, value)).real
+            / 2
+            / step
+        )
+        found, stability = equations.slope(m, z)
+        assert found[0] == pytest.approx(slope, rel=1e-6)
+        assert stability == pytest.approx(m[0] ** 2 / slope, rel=1e-6)
+        assert equations.stability(m) == stability
+    assert equations.stability(transform([high], c, place, value).real) == pytest.approx(
+        0, abs=1e-6
+    )
+
+
+def test_slope_of_two_classes_is_a_difference_quotient():
+    equations, _ = two_classes()
+    low, high = (
+        equations.newton(1 / (equations.places - z)[None], np.array([z]))[0][0]
+        for z in (-2.001, -1.999)
+    )
+    middle = equations.newton((low + high)[None] / 2, np.array([-2.0]))[0][0]
+    slope, stability = equations.slope(middle, -2.0)
+    np.testing.assert_allclose(slope, (high - low) / 0.002, rtol=1e-5)
+    # rho of (eq-stability): eigenvalues of a product that is not symmetric
+    second = traced(equations.ratios * middle, two_classes()[1])[1]
+    rho = np.linalg.eigvals(np.diag(middle**2 * equations.ratios) @ second).real.max()
+    assert stability == pytest.approx(1 - rho, rel=1e-9)
+
+
+@pytest.mark.parametrize(("c", "place", "value"), [(0.5, 0.0, 1.0), (2.5, -1.0, 0.5)])
+def test_outside_are_the_points_beyond_the_edges(c, place, value):
+    low, high = edges_of(c, place, value)
+    z = np.array(
+        [
+            low - 2,
+            low - 1e-3 * value,
+            low + 1e-3,
+            (low + high) / 2,
+            high - 1e-3,
+            high + 1e-3,
+            high + 9,
+        ]
+    )
+    stable, m = isotropic(c, place, value).outside(transform(z, c, place, value)[:, None], z)
+    assert stable.tolist() == [True, True, False, False, False, True, True]
+    np.testing.assert_allclose(m[stable, 0], transform(z, c, place, value)[stable].real, rtol=1e-7)
+
+
+@pytest.mark.parametrize(("depth", "steps"), [(100.0, 12), (100.0, 3), (7.0, 0)])
+def test_solutions_from_above_are_those_at_the_last_height(depth, steps):
+    z = np.array([-1.0, 1.5, 2.0, 3.0, edges_of(0.5, 1.0, 2.0)[1]])
+    m = isotropic(0.5, 1.0, 2.0).from_above(z, depth, steps)[:, 0]
+    exact = transform(z + 1j * depth / 4**steps, 0.5, 1.0, 2.0)
+    np.testing.assert_allclose(m, exact, atol=3e-5 if steps else 0.01)
+    if steps == 12:
+        np.testing.assert_array_equal(m, isotropic(0.5, 1.0, 2.0).from_above(z, depth)[:, 0])
+
+
+def test_where_newton_fails_above_the_axis_a_damped_iteration_goes_on(monkeypatch):
+    """Newton's method with an error, as it may come from a bad start, in all but the last call at a height."""
+    newton, steps = Equations.newton, []
+
+    def fails(self, m, z, *limits):
+        steps.append(len(z))
+        found, error = newton(self, m, z, *limits)
+        return (found.conj(), error) if limits else (found, error)
+
+    monkeypatch.setattr(Equations, "newton", fails)
+    z = np.array([0.5, 2.0])
+    m = isotropic(0.5).from_above(z, 4.0, 3)[:, 0]
+    np.testing.assert_allclose(m, transform(z + 1j / 16, 0.5), rtol=1e-8)
+    assert steps == [2] * 6
+
+
+def test_damped_iteration_reaches_the_solution_from_anywhere():
+    z = np.array([0.5 + 0.3j, 2.0 + 0.5j, -1.0 + 1.0j])
+    start = np.array([[50.0 + 0.01j], [-30.0 + 1.0j], [0.001j]])
+    found = isotropic(0.5)._damped(start, z)
+    np.testing.assert_allclose(found[:, 0], transform(z, 0.5), rtol=1e-9)
+    assert isotropic(0.5)._damped(start[:0], z[:0]).shape == (0, 1)
+
+
+# ---------------------------------------------------------------- edges
+
+
+@pytest.mark.parametrize(
+    ("c", "place", "value"), [(0.5, 0.0, 1.0), (0.04, 3.0, 2.0), (2.5, -1.0, 0.5)]
+)
+@pytest.mark.parametrize("away", [1e-3, 0.1, 2.0])
+def test_an_edge_is_found_from_either_side(c, place, value, away):
+    low, high = edges_of(c, place, value)
+    for exact, z, side in ((low, low - away, 1), (high, high + away, -1)):
+        if abs(z - place) < 0.2 * away or (z - place) * (exact - place) < 0:
+            continue  # the place, a pole, is between
+        m = transform([z], c, place, value).real
+        found, at_edge = edge(isotropic(c, place, value), z, m, side, away)
+        assert found == pytest.approx(exact, rel=1e-8)
+        assert at_edge[0] == pytest.approx(transform(exact, c, place, value).real, rel=1e-6)
+        if away < 0.01:
+            found, _ = edge(isotropic(c, place, value), z, m, 0, high - low)
+            assert found == pytest.approx(exact, rel=1e-8)
+
+
+def test_an_edge_of_two_classes_is_a_double_solution():
+    """There the equations hold and their Jacobian is singular."""
+    equations, C = two_classes()
+    (interval,) = bulk(equations).intervals
+    m = equations.newton(1 / (equations.places - 20.0)[None], np.array([20.0]))[0][0]
+    found, at_edge = edge(equations, 20.0, m, -1, 20.0 - interval.lower)
+    assert found == pytest.approx(interval.upper, rel=1e-8)
+    delta, second = traced(equations.ratios * at_edge, C)
+    np.testing.assert_allclose(at_edge * (equations.places - found + delta), 1, atol=1e-8)
+    jacobian = np.diag(1 / at_edge) - at_edge[:, None] * second * equations.ratios
+    assert np.abs(np.linalg.eigvals(jacobian)).min() < 1e-6
+
+
+def test_an_edge_out_of_reach_is_not_found():
+    z = 10.0
+    m = transform([z], 0.5).real
+    with pytest.raises(ConvergenceError, match="an edge of the bulk was not found") as caught:
+        edge(isotropic(0.5), z, m, -1, 1e-13)
+    assert caught.value.residual == pytest.approx(isotropic(0.5).stability(m), rel=1e-3)
+
+
+def test_a_point_on_the_curve_of_solutions():
+    """z and m with t = <direction, (m - start)/size>: the closed form at m is z(m)."""
+    equations, z = isotropic(0.5), 5.0
+    m = transform([z], 0.5).real
+    size, direction = np.abs(m), np.ones(1)
+    found, solution, stability = _on_curve(equations, z, m, m, size, direction, -0.1)
+    assert solution == pytest.approx(m - 0.1 * size, rel=1e-9)
+    assert found == pytest.approx(-1 / solution[0] + 1 / (1 + 0.5 * solution[0]), rel=1e-9)
+    assert stability == pytest.approx(
+        1 - 0.5 * solution[0] ** 2 / (1 + 0.5 * solution[0]) ** 2, rel=1e-9
+    )
+    assert _on_curve(equations, z, m, m, size, np.zeros(1), -0.1) is None  # no direction: singular
+    assert _on_curve(equations, z, m, m, size, direction, 1e5) is None  # far beyond all solutions
+    assert _on_curve(equations, z, m, m, size, direction, np.nan) is None
+
+
+def test_a_point_on_the_curve_that_is_not_reached(monkeypatch):
+    """Residuals that do not fall, as of equations with wrong slopes."""
+    equations = isotropic(0.5)
+    m = transform([5.0], 0.5).real
+    residual = Equations.residual
+    monkeypatch.setattr(
+        Equations,
+        "residual",
+        lambda *given: [5 * part for part in residual(*given)[:1]] + [100 * residual(*given)[1]],
+    )
+    assert _on_curve(equations, 5.0, 1.3 * m, m, np.abs(m), np.ones(1), 0.3) is None
+
+
+# ---------------------------------------------------------------- intervals and the search for them
+
+
+def test_masses_and_distribution_of_marchenko_and_pastur():
+    """Integrals of the closed density by adaptive quadrature."""
+    c, place, value = 0.3, 1.0, 2.0
+    found = bulk(isotropic(c, place, value))
+    low, high = edges_of(c, place, value)
+    density = lambda x: transform(x + 1e-300j, c, place, value).imag / np.pi
+    for share in (0.05, 0.4, 0.9):
+        x = low + share * (high - low)
+        exact = quad(lambda a: density(low + (x - low) * a**2) * 2 * a * (x - low), 0, 1)[0]
+        assert found.cdf(np.array([x]), ONE)[0] == pytest.approx(exact, abs=1e-9)
+        assert found.density(np.array([x]), ONE)[0] == pytest.approx(density(x), rel=1e-9)
+        assert found.cdf(np.array([x]), 0.25 * ONE)[0] == pytest.approx(exact / 4, abs=1e-9)
+    assert found.cdf(np.array([low - 1, high + 1]), ONE) == pytest.approx([0, 1], abs=1e-9)
+    assert found.masses() == pytest.approx(np.ones((1, 1)), abs=1e-9)
+    assert found.exact
+
+
+def test_an_interval_at_an_angle_is_the_one_at_its_point():
+    (interval,) = bulk(isotropic(0.3)).intervals
+    angle = np.array([0.0, 0.4, np.pi / 2, 2.0, np.pi])
+    z = (interval.lower + interval.upper) / 2 + (interval.upper - interval.lower) / 2 * np.cos(
+        angle
+    )
+    np.testing.assert_allclose(interval.at_angle(angle), interval.at(z), atol=1e-7)
+    np.testing.assert_allclose(
+        interval.at(z)[1:-1, 0], transform(z[1:-1] + 1e-300j, 0.3), rtol=1e-9
+    )
+    ends = transform([interval.upper, interval.lower], 0.3).real
+    np.testing.assert_allclose(interval.at_angle(angle[[0, -1]])[:, 0], ends, rtol=1e-6)
+    assert interval.residual < 1e-8 and interval.solved >= 8
+
+
+def test_a_sampled_interval_is_linear_between_its_points():
+    points, values = np.array([1.0, 2.0, 5.0]), np.array([[1j, 0], [3j, 2], [0, 8]])
+    interval = Sampled(1.0, 5.0, points, values, 0.0)
+    np.testing.assert_allclose(interval.at(np.array([1.5, 3.0])), [[2j, 1], [2j, 4]])
+    np.testing.assert_allclose(
+        interval.at_angle(np.array([0.0, np.pi / 2, np.pi])), [[0, 8], [2j, 4], [1j, 0]], atol=1e-14
+    )
+
+
+def test_a_rational_function_is_found_from_its_values():
+    """Two functions with common poles at 3 and -2 +- i, given at 60 points of the circle."""
+    points = np.exp(1j * np.linspace(0, 2 * np.pi, 60, endpoint=False))
+    functions = lambda z: np.stack(
+        [1 / (z - 3) + 2 / ((z + 2) ** 2 + 1), 100 * z / (z - 3) + 5], axis=1
+    )
+    nodes, weights, values = support._rational(points, functions(points))
+    assert len(nodes) <= 6
+    elsewhere = np.array([0.3, 0.9 * np.exp(0.7j), -0.5j, 1.2])
+    found = support._barycentric(elsewhere, nodes, weights, values)
+    np.testing.assert_allclose(found, functions(elsewhere), rtol=1e-11)
+    np.testing.assert_array_equal(support._barycentric(nodes, nodes, weights, values), values)
+
+
+def silverstein(values, weights, c):
+    """Edges of one class: where z(m) = -1/m + sum_k w_k v_k/(1 + c m v_k) turns, on a dense grid."""
+    poles = np.sort(np.r_[-1 / (c * np.unique(values[values > 0])), 0.0])
+    slope = lambda m: (
+        1 / m**2 - c * (weights * values**2 / (1 + c * m[:, None] * values) ** 2).sum(axis=1)
+    )
+    z = lambda m: -1 / m + (weights * values / (1 + c * m * values)).sum()
+    ends, u = [], (1 - np.cos(np.linspace(0, np.pi, 20_001)[1:-1])) / 2
+    for low, high in zip(np.r_[50 * poles[0], poles], np.r_[poles, -10 * poles[0]]):
+        m = low + (high - low) * u
+        rises = slope(m) > 0
+        for i in np.flatnonzero(rises[1:] != rises[:-1]):
+            left, right = m[i], m[i + 1]
+            for _ in range(60):
+                middle = (left + right) / 2
+                left, right = (
+                    (middle, right)
+                    if (slope(np.array([middle]))[0] > 0) == rises[i]
+                    else (left, middle)
+                )
+            ends.append(z((left + right) / 2))
+    return np.sort(ends).reshape(-1, 2)
+
+
+def test_many_columns_are_solved_coarsely_first():
+    values = np.linspace(1, 3, 2500)
+    equations = Equations(
+        Commuting(values[None], np.full(2500, 1 / 2500)), np.array([0.5]), np.zeros(1)
+    )
+    assert equations.coarse().traces is not equations.traces
+    found = bulk(equations)
+    exact = silverstein(values, equations.traces.weights, 0.5)
+    np.testing.assert_allclose([(i.lower, i.upper) for i in found.intervals], exact, rtol=1e-8)
+    assert found.masses().sum() == pytest.approx(1, abs=1e-7)
+    x = np.linspace(*exact[0], 9)[1:-1]
+    for z, m in zip(x, found.intervals[0].at(x)[:, 0]):
+        assert m * (np.mean(values / (1 + 0.5 * m * values)) - z) == pytest.approx(1, abs=1e-7)
+
+
+def test_a_gap_that_only_exact_traces_have():
+    """Averaging merges one low eigenvalue with a neighbor: the coarse intervals are elsewhere."""
+    values = np.ones(2100)
+    values[0] = 0.05
+    equations = Equations(
+        Commuting(values[None], np.full(2100, 1 / 2100)), np.array([200.0]), np.zeros(1)
+    )
+    found = bulk(equations)
+    exact = silverstein(values, equations.traces.weights, 200.0)
+    np.testing.assert_allclose([(i.lower, i.upper) for i in found.intervals], exact, rtol=1e-8)
+    np.testing.assert_allclose(found.masses().ravel() * 200, [1 / 2100, 2099 / 2100], rtol=1e-5)
+
+
+def test_a_gap_that_full_covariances_hide_is_an_error():
+    """Eigenvalues 1 and 8 whose eigenvectors make the diagonal constant: it tells of no gap."""
+    turn = np.kron(np.eye(20), np.array([[1, 1], [1, -1]]) / np.sqrt(2))
+    C = turn @ np.diag([1.0, 8.0] * 20) @ turn.T
+    with pytest.raises(ConvergenceError, match="^a gap in the bulk was not found") as caught:
+        bulk(Equations(Full(C[None]), np.array([10.0]), np.zeros(1)))
+    assert isinstance(caught.value.__cause__, _Hidden) and caught.value.residual == 1.0
+
+
+def separate(count=12, c=400.0):
+    """As many intervals as eigenvalues."""
+    values = np.exp(np.linspace(-3, 3, count))
+    return Equations(Commuting(values[None], np.ones(count) / count), np.array([c]), np.zeros(1))
+
+
+@pytest.mark.parametrize("grid", [2, 3])
+def test_gaps_between_points_of_the_grid_are_found_later(monkeypatch, grid):
+    """A grid so coarse that a gap hides between its points; the solutions inside the interval tell."""
+    monkeypatch.setattr(support, "GRID", grid)
+    calls, search = [], support._search
+    monkeypatch.setattr(support, "_search", lambda *given: calls.append(given) or search(*given))
+    found, equations = bulk(separate()), separate()
+    exact = silverstein(equations.traces.values[0], equations.traces.weights, 400.0)
+    assert len(calls) > 1
+    assert [size for _, size, _ in calls] == [grid * (i + 1) for i in range(len(calls))]
+    np.testing.assert_allclose([(i.lower, i.upper) for i in found.intervals], exact, rtol=1e-8)
+
+
+def test_gaps_that_stay_hidden_are_an_error(monkeypatch):
+    """The same grid, and one attempt: the error says how many points were in gaps."""
+    monkeypatch.setattr(support, "GRID", 2)
+    monkeypatch.setattr(support, "ATTEMPTS", 1)
+    with pytest.raises(ConvergenceError, match="^not all gaps in the bulk were found") as caught:
+        bulk(separate())
+    assert caught.value.residual >= 1
+
+
+def test_a_density_that_is_not_resolved_is_an_error(monkeypatch):
+    """Two eigenvalues just before their intervals part need more nodes than are allowed here."""
+    monkeypatch.setattr(support, "NODES", 8)
+    close = Equations(
+        Commuting(np.array([[1.0, 9.0]]), np.full(2, 0.5)), np.array([1.5]), np.zeros(1)
+    )
+    with pytest.raises(
+        ConvergenceError, match="^the density between two edges was not resolved"
+    ) as caught:
+        bulk(close)
+    assert caught.value.residual > 1e-9
+    monkeypatch.setattr(support, "NODES", 300)
+    monkeypatch.setattr(support, "ROUNDS", 1)
+    with pytest.raises(ConvergenceError, match="^the density between two edges was not resolved"):
+        bulk(close)
+
+
+def test_nodes_are_solved_from_a_guess_where_the_start_is_of_no_use():
+    equations = isotropic(0.5)
+    z = np.linspace(0.3, 2.5, 5)
+    exact = transform(z + 1e-300j, 0.5)[:, None]
+    asked = []
+
+    def guess(z):
+        asked.append(z)
+        return equations.from_above(z, 3.0)
+
+    start = exact.copy()
+    start[[1, 3]] = start[[1, 3]].conj()  # solutions, of the lower half plane
+    np.testing.assert_allclose(support._nodes(equations, z, guess, start), exact, rtol=1e-9)
+    assert [a.tolist() for a in asked] == [z[[1, 3]].tolist()]
+    np.testing.assert_allclose(support._nodes(equations, z, guess), exact, rtol=1e-9)
+    with pytest.raises(_Hidden) as hidden:
+        support._nodes(equations, np.r_[z, 4.0, 5.0], guess)
+    assert hidden.value.points.tolist() == [4.0, 5.0]
+    with pytest.raises(
+        ConvergenceError, match="^the law's equations were not solved inside the bulk"
+    ) as caught:
+        support._nodes(equations, z, lambda z: transform(z + 1e-300j, 0.5)[:, None].conj())
+    assert caught.value.residual < 1e-8  # that of a solution, which is the wrong one
+
+
+def test_a_density_that_begins_at_a_place_is_infinite_there():
+    """As many samples of the upper class as dimensions: a hard edge at its place, solved by no edge."""
+    equations = Equations(
+        Commuting(np.ones((2, 1)), ONE), np.array([0.3, 1.0]), np.array([0.0, 10.0])
+    )
+    found = bulk(equations)
+    assert [i.lower for i in found.intervals][1] == 10.0
+    (_, upper), (hard, top) = found.ends
+    assert hard is None and upper is not None and top is not None
+    masses = found.masses()
+    assert masses.sum(axis=0) == pytest.approx([1, 1], abs=1e-6)
+    near = found.density(10 + np.array([1e-6, 1e-4]), np.array([0.0, 1.0]))
+    assert near[0] / near[1] == pytest.approx(10, rel=0.05)  # an inverse square root
+
+
+def test_an_edge_that_is_not_found_is_an_error_away_from_places(monkeypatch):
+    """The continuation to an edge fails: at a place that is an edge of infinite density, elsewhere an error."""
+
+    def lost(*_):
+        raise ConvergenceError("an edge of the bulk was not found", 0.125)
+
+    monkeypatch.setattr(support, "edge", lost)
+    with pytest.raises(ConvergenceError, match="an edge of the bulk") as caught:
+        bulk(isotropic(0.5))
+    assert caught.value.residual == 0.125
+    for away, near in ((0.9e-7, True), (1.1e-7, False)):
+        given = (isotropic(0.5, 2.0), 2.0 + 3 * away, 4.0, np.array([-1e9]), 3.0)
+        if near:
+            assert support._edge_between(*given) == (2.0, None)
+        else:
+            with pytest.raises(ConvergenceError, match="an edge of the bulk"):
+                support._edge_between(*given)
+
+
+@pytest.mark.parametrize(
+    ("inside", "cuts", "runs"),
+    [
+        ("..##..", [0], [[1, 2, 3, 4]]),  # with the next point outside on either side
+        ("##..", [0], [[0, 1, 2]]),
+        ("..##", [0], [[1, 2, 3]]),
+        (".#.#.", [0], [[0, 1, 2], [2, 3, 4]]),
+        ("..##..", [3], [[1, 2], [3, 4]]),  # no run goes over a cut
+        ("..#...", [3], [[1, 2]]),
+        ("...#..", [3], [[3, 4]]),
+        (".#.", [1, 2], []),  # a point alone is no interval
+        ("....", [2], []),
+    ],
+)
+def test_runs_of_points_inside(inside, cuts, runs):
+    outside = np.array([sign == "." for sign in inside])
+    assert [run.tolist() for run in support._runs(outside, np.array(cuts))] == runs
+
+
+@pytest.mark.parametrize(("c", "place"), [(0.3, 0.0), (2.5, -1.0)])
+def test_marchenko_and_pastur_on_a_grid(c, place):
+    found = sampled(isotropic(c, place), 0.01)
+    low, high = edges_of(c, place)
+    (interval,) = found.intervals
+    assert not found.exact
+    assert low * (1 - 0.02) - 0.02 < interval.lower < low and high < interval.upper < high + 0.05
+    x = np.linspace(low, high, 12)[1:-1]
+    exact = transform(x + 1e-300j, c, place).imag / np.pi
+    np.testing.assert_allclose(found.density(x, ONE), exact, rtol=2e-3)
+    assert found.masses().sum() == pytest.approx(min(1, 1 / c), abs=2e-3)
+    ((lower, upper),) = found.ends
+    assert lower == pytest.approx(transform([interval.lower], c, place).real, rel=1e-9)
+    assert upper == pytest.approx(transform([interval.upper], c, place).real, rel=1e-9)
+    assert interval.residual < 1e-8
+    ratio = np.diff(interval.points)[5:] / (interval.points[6:] - place)
+    np.testing.assert_allclose(ratio, 1 - np.exp(-0.01), rtol=0.05)
+
+
+# ---------------------------------------------------------------- gaps and spikes
+
+
+def spiked(theta, c=0.5, p=4, traces=None):
+    """A mean of squared length theta in one of p dimensions, one class: Baik, Ben Arous and Peche's model."""
+    means = np.zeros((p, 1))
+    means[0] = np.sqrt(theta)
+    core = np.array([[theta, 0, 1], [0, 0, 0], [1, 0, 0.0]])
+    equations = isotropic(c) if traces is None else Equations(traces, np.array([c]), np.zeros(1))
+    return Perturbation(
+        equations, np.array([True]), np.zeros(1), np.array([c]), core, np.zeros(1), means
+    )
+
+
+@pytest.mark.parametrize("c", [0.5, 1.5])
+@pytest.mark.parametrize("excess", [0.5, 0.99, 1.01, 2.0, 30.0])
+def test_threshold_of_baik_ben_arous_and_peche(c, excess):
+    """A mean of squared length theta raises a spike where c theta^2 > 1, at (1 + c theta)(1 + theta)/theta."""
+    theta = excess / np.sqrt(c)
+    found = spiked(theta, c)
+    atoms = np.zeros(1) if c > 1 else np.empty(0)
+    z, alignments = spikes(found, bulk(found.equations), atoms)
+    if excess < 1:
+        assert len(z) == len(alignments) == 0
+    else:
+        assert z == pytest.approx([(1 + c * theta) * (1 + theta) / theta], rel=1e-9)
+        assert alignments == pytest.approx(
+            [1 - (1 + c * theta) / (c * theta * (1 + theta))], rel=1e-6
+        )
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_energy_of_the_means_and_its_derivative(full):
+    """M^T (I - P) M with an inverse matrix, and its change by a step along the imaginary axis."""
+    C = noncommuting() if full else two_classes()[1]
+    p = C.shape[1]
+    M = np.random.default_rng(1).standard_normal((p, 2))
+    equations = Equations(Full(C) if full else two_classes()[0].traces, np.ones(2), np.zeros(2))
+    found = Perturbation(
+        equations, np.ones(2, bool), np.zeros(2), np.ones(2), np.eye(6), np.ones(2), M
+    )
+    shares, change = np.array([0.7, -0.2]), np.array([0.3, 1.1])
+    exact = lambda w: M.T @ M - M.T @ np.linalg.inv(np.eye(p) + np.tensordot(w, C, 1)) @ M
+    np.testing.assert_allclose(found.energy(shares), exact(shares), rtol=1e-10, atol=1e-12)
+    derivative = exact(shares + 1e-20j * change).imag / 1e-20
+    np.testing.assert_allclose(found.energy(shares, change), derivative, rtol=1e-10)
+
+
+def test_a_perturbation_of_nothing():
+    nothing = Perturbation(
+        isotropic(0.5),
+        np.array([True]),
+        np.zeros(1),
+        np.array([0.5]),
+        np.zeros((3, 3)),
+        np.zeros(1),
+        np.zeros((2, 1)),
+    )
+    assert nothing.negative(9.0, np.array([-0.1])) == 0 and nothing.signs.size == 0
+    z, alignments = spikes(nothing, bulk(nothing.equations), np.empty(0))
+    assert z.shape == alignments.shape == (0,)
+
+
+def test_the_core_is_the_product_of_its_factor():
+    rng = np.random.default_rng(4)
+    draw = rng.standard_normal((6, 4))
+    core = (draw * [1, -1, 2, -3]) @ draw.T
+    found = Perturbation(
+        two_classes()[0],
+        np.ones(2, bool),
+        np.zeros(2),
+        np.ones(2),
+        core,
+        np.ones(2),
+        np.zeros((5, 2)),
+    )
+    assert found.factor.shape == (6, 4) and sorted(found.signs) == [-1, -1, 1, 1]
+    np.testing.assert_allclose((found.factor * found.signs) @ found.factor.T, core, atol=1e-12)
+
+
+def test_a_gap_is_crossed_from_a_solution_far_away():
+    """From z = 1000 to beside the edge, in steps as large as stay outside."""
+    equations, (_, high) = isotropic(0.5), edges_of(0.5)
+    gap = Gap(equations, 1000.0, transform([1000.0], 0.5).real)
+    for z in (high + 1e-4, high + 1.0, 5000.0):
+        assert gap.at(z) == pytest.approx(transform([z], 0.5).real, rel=1e-7)
+    assert {1000.0, high + 1e-4, high + 1.0, 5000.0} <= {z for z, _ in gap.known}
+
+
+def test_steps_through_a_gap_are_halved_where_the_solution_is_lost(monkeypatch):
+    """Newton's method that serves over short distances only; solutions met on the way are kept."""
+    outside, start = Equations.outside, transform([10.0], 0.5).real
+    gap = Gap(isotropic(0.5), 10.0, start)
+
+    def near(self, m, z):
+        stable, found = outside(self, m, z)
+        here = min(abs(z[0] - known) for known, _ in gap.known)
+        return stable & (here < 1.5), found
+
+    monkeypatch.setattr(Equations, "outside", near)
+    assert gap.at(5.0) == pytest.approx(transform([5.0], 0.5).real, rel=1e-9)
+    met = [z for z, _ in gap.known]
+    assert met == [10.0, 8.75, 7.8125, 7.109375, 6.05468750, 5.0]
+    for z, m in gap.known:
+        assert m == pytest.approx(transform([z], 0.5).real, rel=1e-9)
+
+
+def test_a_gap_does_not_reach_into_the_bulk():
+    gap = Gap(isotropic(0.5), 10.0, transform([10.0], 0.5).real)
+    with pytest.raises(
+        ConvergenceError, match="^the law's equations were not solved outside the bulk"
+    ) as caught:
+        gap.at(1.0)
+    assert caught.value.residual < 9
+
+
+def test_the_inner_of_a_gap():
+    equations = isotropic(0.5)
+    assert _inner(equations, 7.0, 3.0).at(7.0) == pytest.approx(
+        transform([7.0], 0.5).real, rel=1e-9
+    )
+    with pytest.raises(
+        ConvergenceError, match="^the law's equations were not solved in a gap of the bulk"
+    ):
+        _inner(equations, 1.0, 3.0)
+    none = Equations(Commuting(np.zeros((0, 1)), ONE), np.empty(0), np.empty(0))
+    ((z, m),) = _inner(none, 7.0, 3.0).known
+    assert z == 7.0 and m.shape == (0,) and _inner(none, 7.0, 3.0).at(2.0).shape == (0,)
+
+
+def test_far_away_every_spike_is_on_one_side():
+    found = spiked(100.0)
+    spike = (1 + 50.0) * 101 / 100
+    gap = _outer(found, edges_of(0.5)[1], 1.0)
+    ((far, m),) = gap.known
+    assert far > spike and m == pytest.approx(transform([far], 0.5).real, rel=1e-6)
+    assert far - edges_of(0.5)[1] in 2.0 ** np.arange(12)
+    ((far, m),) = _outer(found, edges_of(0.5)[0], -1.0).known
+    assert far == edges_of(0.5)[0] - 1 and m == pytest.approx(transform([far], 0.5).real, rel=1e-6)
+    with pytest.raises(ConvergenceError, match="^a spike lies beyond all bounds") as caught:
+        _outer(found, edges_of(0.5)[1], 1e-30)  # steps too small to come past it
+    assert caught.value.residual == 1e-30
