@@ -290,7 +290,12 @@ def edge(equations: Equations, z: float, m: Array, side: int, reach: float) -> t
         if abs(now) < equations.traces.tolerance**0.75:
             return z, m
         rate = (now - previous) / step
-        step = float(np.clip(-now / rate, -3 * abs(step), 3 * abs(step))) if rate else step
+        move = -now / rate if rate else step
+        if (
+            side * move < 0 < now
+        ):  # in a narrow gap the stability may rise first, towards this edge, too
+            move = side * np.inf
+        step = float(np.clip(move, -3 * abs(step), 3 * abs(step)))
     raise ConvergenceError("an edge of the bulk was not found", abs(last))
 
 

@@ -20,7 +20,7 @@ from helpers.forms import Moments, Terms, core_of, perturbation, terms_of
 from helpers.mixtures import GaussianMixture
 from helpers.networks import Trained
 from helpers.spikes import Perturbation, spikes
-from helpers.support import Bulk, bulk, sampled
+from helpers.support import Bulk, bulk, from_scratch, sampled
 
 SAME = 1e-10  # places this near to each other, beside their size, are one
 MASS = 1e-5  # allowed error of the total mass
@@ -232,8 +232,20 @@ def limiting_law(
     continuous = _continuous(found, resolution)
     shares = moments.counts / moments.counts.sum()
     result = LimitingLaw(law, shares, continuous, _atoms(found, moments), found)
-    _require_unit_mass(result, MASS if resolution is None else SAMPLED_MASS)
+    try:
+        _require_unit_mass(result, MASS if resolution is None else SAMPLED_MASS)
+    except ConvergenceError:  # an interval that the coarse traces do not have
+        if resolution is not None or not _has_coarse_start(found):
+            raise
+        result = replace(result, bulk=from_scratch(found.equations))
+        _require_unit_mass(result, MASS)
     return result
+
+
+def _has_coarse_start(found: Perturbation) -> bool:
+    """Whether the bulk was found from coarse traces and can be found without them."""
+    traces = found.equations.traces
+    return bool(found.coupled.any()) and not traces.dear and traces.coarse() is not traces
 
 
 def _continuous(found: Perturbation, resolution: float | None) -> Bulk:

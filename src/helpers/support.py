@@ -19,6 +19,7 @@ ATTEMPTS = 12  # of finding all gaps
 ROUNDS = 14  # of halving panels between solved nodes
 NODES = 300  # more than these on an interval are not tried
 ANGLES = np.pi * (1 - np.cos(np.linspace(0.0, np.pi, 2049))) / 2  # dense where an edge may be steep
+FLAT = 1e-12  # an imaginary part this small beside a solution is rounding
 LOWEST = 1e-7  # distance from a place, beside the span, at which a sampled bulk begins
 
 
@@ -169,20 +170,22 @@ def bulk(equations: Equations) -> Bulk:
     Raises
     ------
     ConvergenceError
-        If the masses of the intervals do not add up: a gap or an interval was not found.
+        If the equations were not solved, or a gap in the bulk was not found. An interval that was overlooked
+        shows in the masses only.
     """
     coarse = equations.coarse()
     if coarse.traces is equations.traces:
-        return _from_scratch(equations)
+        return from_scratch(equations)
     try:
-        return _refine(equations, _from_scratch(coarse))
+        return _refine(equations, from_scratch(coarse))
     except ConvergenceError:  # a gap that only the coarse traces have, say
         if equations.traces.dear:
             raise
-        return _from_scratch(equations)
+        return from_scratch(equations)
 
 
-def _from_scratch(equations: Equations) -> Bulk:
+def from_scratch(equations: Equations) -> Bulk:
+    """The bulk of ``equations`` whose traces commute, without a coarse one: slower, but no interval goes astray."""
     gaps = np.empty(0)
     for attempt in range(ATTEMPTS):
         try:
@@ -344,10 +347,10 @@ def _interpolate(equations: Equations, edges: _Edges, guess: Guess) -> Interval:
 def _nodes(equations: Equations, z: Array, guess: Guess, start: Complex | None = None) -> Complex:
     """Solutions inside the bulk, from a start where it serves and from a guess elsewhere."""
     m, error = equations.newton(guess(z) if start is None else start, z)
-    bad = ~((error < equations.traces.accepted) & (m.imag > 0).all(axis=1))
+    bad = ~_complex(equations, m, error)
     if start is not None and bad.any():
         m[bad], error[bad] = equations.newton(guess(z[bad]), z[bad])
-        bad = ~((error < equations.traces.accepted) & (m.imag > 0).all(axis=1))
+        bad = ~_complex(equations, m, error)
     if bad.any():
         outside = equations.outside(m[bad], z[bad])[0]
         if outside.any():
@@ -358,6 +361,13 @@ def _nodes(equations: Equations, z: Array, guess: Guess, start: Complex | None =
     return m
 
 
+def _complex(equations: Equations, m: Complex, error: Array) -> NDArray[np.bool_]:
+    """Which rows of m (N, K) are solutions in the upper half plane, and not real ones up to rounding."""
+    above = (m.imag > 0).all(axis=1) & (m.imag > FLAT * np.abs(m)).any(axis=1)
+    inside: NDArray[np.bool_] = (error < equations.traces.accepted) & above
+    return inside
+
+
 def _refine(equations: Equations, law: Bulk) -> Bulk:
     """From the bulk of the coarse traces to that of the exact ones."""
     found: list[_Edges] = []
@@ -366,6 +376,10 @@ def _refine(equations: Equations, law: Bulk) -> Bulk:
         lower, solved_lower = _moved(equations, interval.lower, at_lower, reach)
         upper, solved_upper = _moved(equations, interval.upper, at_upper, reach)
         found.append(_Edges(lower, upper, solved_lower, solved_upper))
+
+    ends = np.ravel([(e.lower, e.upper) for e in found])
+    if (np.diff(ends) <= 1e-12 * np.abs(ends[1:])).any():
+        raise ConvergenceError("edges of the coarse bulk moved to the same place", 1.0)
 
     def guess(z: Array, span: float) -> Complex:
         """The coarse solution at the same angle of the same interval."""
