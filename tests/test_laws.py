@@ -10,8 +10,9 @@ from scipy.optimize import brentq
 from helpers import kernels, mixtures, networks, spectra, support
 from helpers.bulk import Commuting, Equations, Full, _on_curve, _solve, edge
 from helpers.errors import ConvergenceError
+from helpers.laws import Atom, LimitingLaw, _definite, _groups, _rank, _require_unit_mass
 from helpers.spikes import Gap, Perturbation, _inner, _outer, spikes
-from helpers.support import Sampled, _Hidden, bulk, sampled
+from helpers.support import Bulk, Sampled, _Hidden, bulk, sampled
 
 ONE = np.ones(1)
 
@@ -415,6 +416,10 @@ def test_perturbation_without_signal_has_no_spikes():
     mixture = mixtures.GaussianMixture(np.zeros((1, 100)), [1.0])
     law = spectra.limiting_law(network("tanh", mixture, 50), mixture, 50)
     assert isinstance(law.perturbation, Perturbation)
+    assert law.kind == "classwise"
+    assert (
+        spectra.limiting_law(network("tanh", mixture, 50), mixture, 50, law="plain").kind == "plain"
+    )
     assert law.spikes.size == law.alignments.size == 0
 
 
@@ -865,7 +870,10 @@ def test_an_interval_at_an_angle_is_the_one_at_its_point():
     )
     ends = transform([interval.upper, interval.lower], 0.3).real
     np.testing.assert_allclose(interval.at_angle(angle[[0, -1]])[:, 0], ends, rtol=1e-6)
-    assert interval.residual < 1e-8 and interval.solved >= 8
+    assert interval.residual < 1e-8
+    assert (
+        interval.solved == 8
+    )  # a rational function of e^(i angle) of degree two, from the first nodes
 
 
 def test_a_sampled_interval_is_linear_between_its_points():
@@ -1280,3 +1288,189 @@ def test_far_away_every_spike_is_on_one_side():
     with pytest.raises(ConvergenceError, match="^a spike lies beyond all bounds") as caught:
         _outer(found, edges_of(0.5)[1], 1e-30)  # steps too small to come past it
     assert caught.value.residual == 1e-30
+
+
+# ---------------------------------------------------------------- parts of a law
+
+
+def by_parts(atoms=(), equations=None, place=0.0):
+    """A law of one class from its parts: the bulk of equations, if any, and atoms (place, mass)."""
+    coupled = np.array([equations is not None])
+    empty = Equations(Commuting(np.zeros((0, 1)), ONE), np.empty(0), np.empty(0))
+    own = equations or empty
+    nothing = Perturbation(
+        own, coupled, np.array([place]), ONE, np.zeros((3, 3)), np.zeros(1), np.zeros((2, 1))
+    )
+    continuous = bulk(own) if equations else Bulk(empty, (), ())
+    return LimitingLaw("plain", ONE, continuous, tuple(Atom(*atom) for atom in atoms), nothing)
+
+
+def test_a_law_of_atoms():
+    law = by_parts([(1.0, 0.25), (3.0, 0.5), (4.0, 0.25)], place=3.0)
+    assert law.atom == Atom(3.0, 0.5)
+    assert law.support == [] and law.residual == 0.0 and law.spikes.size == 0
+    x = [0.0, 1.0, 1.1, 3.0, 3.5, 4.0, 5.0]
+    np.testing.assert_allclose(law.cdf(x), [0, 0.25, 0.25, 0.75, 0.75, 1, 1], atol=1e-15)
+    assert law.distance([1.0, 3.0, 3.0, 4.0]) == pytest.approx(0, abs=1e-15)
+    assert law.distance([3.0]) == pytest.approx(0.25) and law.distance([0.5]) == pytest.approx(1.0)
+    assert by_parts().atom is None
+    for z in (3.0, [0.0, 4.0]):
+        with pytest.raises(ValueError, match="^z is an atom of the law, a pole of its transform$"):
+            law.stieltjes(z)
+
+
+def test_the_residual_of_a_law_is_that_of_its_worst_interval():
+    values = np.array([1.0, 20.0])
+    law = by_parts(
+        equations=Equations(Commuting(values[None], np.full(2, 0.5)), np.array([10.0]), np.zeros(1))
+    )
+    residuals = [interval.residual for interval in law.bulk.intervals]
+    assert len(residuals) == 2 and law.residual == max(residuals) > min(residuals)
+
+
+@pytest.mark.parametrize(("c", "place"), [(0.5, 0.0), (0.5, 2.0), (2.5, -1.0)])
+def test_the_transform_of_marchenko_and_pastur(c, place):
+    """One solution in the closed upper half plane, its conjugate below; of any shape."""
+    law, (low, high) = by_parts(equations=isotropic(c, place), place=place), edges_of(c, place)
+    z = np.array([[low - 0.5, high + 1e-3, 1e4], [1.0 + 1e-6j, 1.0 - 2j, -30 + 1e-9j]])
+    found = law.stieltjes(z)
+    exact = transform(z.real + 1j * np.abs(z.imag), c, place)
+    exact = np.where(z.imag < 0, exact.conj(), exact)
+    assert found.shape == z.shape
+    np.testing.assert_allclose(found, exact, rtol=2e-6)
+    assert law.stieltjes(10).shape == ()
+    for inside in (low + 1e-9, (low + high) / 2, high - 1e-9):
+        with pytest.raises(
+            ValueError, match="is a real number in the bulk .* give z an imaginary part"
+        ):
+            law.stieltjes([99.0, inside])
+    with pytest.raises(
+        ValueError, match=r"^z = 1\.5 is a real number in the bulk \[0\.0857864, 2\.91421\]"
+    ):
+        by_parts(equations=isotropic(0.5)).stieltjes(1.5)
+    with pytest.raises(ValueError, match="^z must hold finite numbers, got 'far'"):
+        law.stieltjes("far")
+    with pytest.raises(ValueError, match="^z must hold finite numbers"):
+        law.stieltjes([1.0, np.nan])
+
+
+@pytest.mark.parametrize("z", [9.0, 9.0 + 1.0j])
+def test_a_transform_that_is_not_solved_is_an_error(monkeypatch, z):
+    """Newton's method that stops short, or on the other side of the axis."""
+    law, newton = by_parts(equations=isotropic(0.5)), Equations.newton
+
+    def stops(self, m, z, *limits):
+        found, error = newton(self, m, z, *limits)
+        return (found, error) if limits else (found, np.full(len(z), 1e-7))
+
+    def falls(self, m, z, *limits):
+        found, error = newton(self, m, z, *limits)
+        return (found, error) if limits else (found.conj(), error)
+
+    for fails in (stops, falls) if np.iscomplex(z) else (stops,):
+        monkeypatch.setattr(Equations, "newton", fails)
+        with pytest.raises(
+            ConvergenceError, match="^the law's equations were not solved at z = 9.[01]j"
+        ) as caught:
+            law.stieltjes(z)
+        assert caught.value.residual == (np.inf if z == 9.0 else pytest.approx(1e-7, abs=1.01e-7))
+
+
+def test_places_that_differ_by_a_rounding_are_one():
+    groups = _groups(np.array([4.0, 1.0, 4.0 + 3.9e-10, 1.0 + 4.1e-10, -2.0]))
+    assert [group.tolist() for group in groups] == [[4], [1], [3], [0, 2]]
+    assert [group.tolist() for group in _groups(np.zeros(3))] == [[0, 1, 2]]
+
+
+def projector(rng, p, rank, eps=0.0):
+    basis = np.linalg.qr(rng.standard_normal((p, p)))[0]
+    values = np.r_[np.linspace(1, 2, rank), np.full(p - rank, eps)]
+    C = (basis * values) @ basis.T
+    return (C + C.T) / 2
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [([4, 50], 4 + 6), ([50, 50], 5 + 6), ([2, 3], 5), ([50, 0], 5), ([3, 50], 9)],
+)
+def test_rank_of_the_noise_of_singular_classes(full, counts, expected):
+    """Ranks 5 and 6 in 12 dimensions, on different axes or at random: sizes and ranks bound them."""
+    rng = np.random.default_rng(2)
+    C = np.zeros((2, 12))
+    C[0, :5], C[1, 6:] = 1.0, 3.0
+    if full:
+        C = np.stack([projector(rng, 12, 5), projector(rng, 12, 6)])
+    mixture = mixtures.GaussianMixture(np.zeros((2, 12)), C)
+    assert _rank(mixture, np.arange(2), np.array(counts)) == expected
+    noise = [
+        np.linalg.cholesky(np.diag(A) if A.ndim == 1 else A + 1e-15 * np.eye(12))
+        if A.ndim == 2
+        else np.diag(np.sqrt(A))
+        for A in C
+    ]
+    if not full:
+        draw = np.hstack([N @ rng.standard_normal((12, k)) for N, k in zip(noise, counts)])
+        assert np.linalg.matrix_rank(draw) == expected
+
+
+def test_rank_of_the_noise_of_classes_that_share_dimensions():
+    C = np.zeros((3, 12))
+    C[0, :5], C[1, 3:7], C[2] = 1.0, 2.0, 1.0
+    mixture = mixtures.GaussianMixture(np.zeros((3, 12)), C)
+    counts = np.array([9, 9, 9])
+    assert _rank(mixture, np.array([0, 1]), counts) == 7  # the union of their axes
+    assert _rank(mixture, np.array([1]), counts) == 4
+    assert _rank(mixture, np.array([0, 2]), counts) == 12  # one of them fills the space
+    assert _rank(mixture, np.array([0, 2]), np.array([2, 9, 3])) == 5
+    assert _rank(mixture, np.array([], int), counts) == 0
+    isotropic_one = mixtures.GaussianMixture(np.zeros((1, 12)), [2.0])
+    assert _rank(isotropic_one, np.array([0]), np.array([7])) == 7
+    assert _rank(isotropic_one, np.array([0]), np.array([70])) == 12
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-5, 1e5])
+def test_eigenvalues_beside_the_largest_that_are_zero(scale):
+    """Below 1e-10 of the largest one, or of the trace where a factorization tells."""
+    for faint, rank in ((0.5e-10, 3), (2e-10, 5)):
+        C = scale * np.array([[1.0, 1.0, 1.0, faint, faint]])
+        mixture = mixtures.GaussianMixture(np.zeros((1, 5)), C)
+        assert _rank(mixture, np.array([0]), np.array([9])) == rank
+        full = mixtures.GaussianMixture(np.zeros((1, 5)), np.diag(C[0])[None])
+        assert _rank(full, np.array([0]), np.array([9])) == rank
+    assert _definite(scale * np.diag([1.0, 1.0, 2.1e-10])) and not _definite(
+        scale * np.diag([1.0, 1.0, 1.9e-10])
+    )
+    assert not _definite(np.ones(3))
+
+
+def test_mass_that_is_missing_or_too_much_is_an_error():
+    for allowed in (1e-5, 0.02):
+        for sign in (1, -1):
+            _require_unit_mass(by_parts([(1.0, 0.3), (2.0, 0.7 + 0.9 * sign * allowed)]), allowed)
+            with pytest.raises(
+                ConvergenceError, match="^the mass of the limiting law is not one"
+            ) as caught:
+                _require_unit_mass(
+                    by_parts([(1.0, 0.3), (2.0, 0.7 + 1.1 * sign * allowed)]), allowed
+                )
+            assert caught.value.residual == pytest.approx(1.1 * allowed, rel=1e-6)
+    _require_unit_mass(by_parts([(0.0, 0.6)], isotropic(2.5)), 1e-7)
+
+
+@pytest.mark.parametrize("factor", [0.7, 3.0])
+def test_critical_distance_of_three_classes_scales_with_their_means(factor):
+    """The threshold does not depend on the length that the means have: only on their directions."""
+    means = np.zeros((3, 200))
+    means[0, 0], means[1, 1], means[2, 2] = 1.0, 1.2, 0.8
+    means -= means.mean(axis=0)
+    mixture = mixtures.GaussianMixture(means, [1.0] * 3)
+    net = network("tanh", mixture, 300)
+    top = np.linalg.eigvalsh(means @ means.T / 3)[-1]  # c top^2 = 1 at the transition
+    exact = np.sqrt((1.0 + 1.44) * np.sqrt(200 / 300) / top)
+    assert spectra.critical_distance(net, mixture, 300, law="plain") == pytest.approx(
+        exact, rel=1e-6
+    )
+    moved = mixtures.GaussianMixture(factor * means, [1.0] * 3)
+    again = spectra.critical_distance(network("tanh", moved, 300), moved, 300, law="plain")
+    assert again == pytest.approx(exact, rel=1e-6)

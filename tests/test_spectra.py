@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator
+from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator
 
 from helpers import eigen, spectra
 from helpers.errors import ConvergenceError, MatchingError
@@ -264,3 +264,153 @@ def test_a_norm_whose_two_ends_are_nearly_equal(gap):
     assert spectra.operator_norm(A) == pytest.approx(1.0, rel=1e-12)
     value, vector = spectra.extreme_eigenpair(A)
     assert np.allclose(A @ vector, value * vector, atol=1e-6)
+
+
+# ---------------------------------------------------------------- bounds and errors of the eigen-solvers
+
+
+def counted(A):
+    """The products of A, and the widths of the blocks that it was multiplied with."""
+    widths = []
+
+    def product(V):
+        widths.append(V.shape[1])
+        return A @ V
+
+    A = np.asarray(A)
+    return LinearOperator(A.shape, matvec=lambda v: A @ v, matmat=product, dtype=float), widths
+
+
+def test_every_pass_is_one_product_with_a_block():
+    """k + 8 vectors a pass, eight passes if none are given, and no more than complete the space."""
+    A = np.diag(np.r_[np.linspace(0, 1, 190), 5.0, 9.0])
+    form, widths = counted(A)
+    assert spectra.block_eigenpairs(form, 2)[0] == pytest.approx([9.0, 5.0], rel=1e-9)
+    assert widths == [10] * 8
+    form, widths = counted(A)
+    spectra.block_eigenpairs(form, 2, passes=3, tolerance=0.5)
+    assert widths == [10] * 3
+    form, widths = counted(A[-25:, -25:])
+    assert spectra.block_eigenpairs(form, 2, tolerance=1e-12)[0] == pytest.approx(
+        [9.0, 5.0], rel=1e-13
+    )
+    assert widths == [10, 10, 5]
+    form, widths = counted(A[-4:, -4:])
+    values = spectra.block_eigenpairs(form, 4, tolerance=1e-12)[0]
+    assert values == pytest.approx(np.diag(A)[:-5:-1], rel=1e-12) and widths == [4]
+
+
+def test_the_residual_is_relative_to_the_first_eigenvalue():
+    """Scaled by a thousand, or with the opposite sign, a matrix has the same pairs and the same residual."""
+    A = known(100)[0]
+    residuals = []
+    for factor in (1.0, 1000.0, 1e-3):
+        with pytest.raises(ConvergenceError) as caught:
+            spectra.block_eigenpairs(factor * A, 3, passes=2, tolerance=1e-12)
+        residuals.append(caught.value.residual)
+    assert residuals == pytest.approx([residuals[0]] * 3, rel=1e-6)
+    below = -np.diag(np.linspace(1, 2, 30))  # the largest of all is negative
+    values, _ = spectra.block_eigenpairs(below, 2)
+    assert values == pytest.approx([-1.0, -1 - 1 / 29], rel=1e-12)
+    with pytest.raises(
+        ConvergenceError, match="^1 passes were too few for 2 eigenpairs: ask for more"
+    ):
+        spectra.block_eigenpairs(below, 2, passes=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"k": 0}, ValueError, "k must be at least 1"),
+        ({"k": 6}, ValueError, "k must be at most n = 5, got 6"),
+        ({"passes": 0}, ValueError, "passes must be at least 1"),
+        ({"passes": 1.5}, TypeError, "passes must be an integer"),
+        ({"tolerance": 0.0}, ValueError, "tolerance must be"),
+        ({"tolerance": -1.0}, ValueError, "tolerance must be"),
+        ({"A": np.ones((2, 3))}, ValueError, "A must be a square matrix"),
+    ],
+)
+def test_wrong_arguments_of_block_eigenpairs(change, error, message):
+    with pytest.raises(error, match=message):
+        spectra.block_eigenpairs(**({"A": np.eye(5), "k": 2} | change))
+    assert spectra.block_eigenpairs(np.eye(5), 5, passes=1)[0] == pytest.approx(np.ones(5))
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e6, 1e-6])
+def test_asymmetry_is_measured_beside_the_largest_entry(scale):
+    """Up to 1e-8 of it is taken for a rounding."""
+    A = scale * np.diag([4.0, 1.0, 2.0])
+    A[0, 1] = 3.9e-8 * scale
+    assert spectra.eigenvalues(A) == pytest.approx(scale * np.array([1.0, 2.0, 4.0]))
+    A[0, 1] = -4.1e-8 * scale
+    with pytest.raises(ValueError, match="^A must be symmetric, .A - A.T. is up to 4.10e"):
+        spectra.eigenvalues(A)
+
+
+@pytest.mark.parametrize("form", [np.asarray, operator])
+def test_an_error_of_arpack_is_not_hidden(monkeypatch, form):
+    """Only the zero matrix, where ARPACK has nothing to start from, has an answer all the same."""
+
+    def stop(*_, **__):
+        raise ArpackError(-9)
+
+    monkeypatch.setattr(eigen, "eigsh", stop)
+    with pytest.raises(ArpackError, match="-9"):
+        spectra.top_eigenpairs(form(np.eye(100)), 2)
+    values, vectors = spectra.top_eigenpairs(form(np.zeros((100, 100))), 2)
+    assert values.tolist() == [0.0, 0.0]
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(2), atol=1e-15)
+
+
+def test_lanczos_that_stops_short_has_no_residual(monkeypatch):
+    def stop(*_, **__):
+        raise ArpackNoConvergence("no", np.ones(1), np.ones((100, 1)))
+
+    monkeypatch.setattr(eigen, "eigsh", stop)
+    with pytest.raises(ConvergenceError, match="^Lanczos found 1 of 2 eigenpairs") as caught:
+        spectra.top_eigenpairs(np.eye(100), 2)
+    assert np.isnan(caught.value.residual) and isinstance(
+        caught.value.__cause__, ArpackNoConvergence
+    )
+
+
+def test_lanczos_is_asked_for_what_is_documented(monkeypatch):
+    """The largest ones, or those of largest size, to a relative 1e-10, from a start that is no eigenvector."""
+    asked, eigsh = [], eigen.eigsh
+
+    def listen(A, k, **given):
+        asked.append((k, given))
+        return eigsh(A, k, **given)
+
+    monkeypatch.setattr(eigen, "eigsh", listen)
+    A = known(100)[0]
+    spectra.top_eigenpairs(A, 3)
+    spectra.operator_norm(A)
+    assert [(k, given["which"], given["tol"]) for k, given in asked] == [
+        (3, "LA", 1e-10),
+        (2, "LM", 1e-10),
+    ]
+    assert np.linalg.norm(asked[0][1]["v0"]) > 1 and len(set(asked[0][1]["v0"])) == 100
+    asked.clear()
+    spectra.top_eigenpairs(A, 50)  # half of all, and small matrices, are solved densely
+    spectra.top_eigenpairs(A[:64, :64], 3)
+    spectra.operator_norm(A[:64, :64])
+    assert not asked
+    spectra.top_eigenpairs(A, 49)
+    spectra.top_eigenpairs(A[:65, :65], 3)
+    spectra.operator_norm(A[:65, :65])
+    assert [k for k, _ in asked] == [49, 3, 2]
+
+
+@pytest.mark.parametrize("n", [1, 3, 100])
+def test_an_extreme_pair_of_zero_has_a_unit_vector(n):
+    value, vector = spectra.extreme_eigenpair(np.zeros((n, n)))
+    assert value == 0.0 and vector.tolist() == [1.0] + [0.0] * (n - 1)
+
+
+@pytest.mark.parametrize("n", [3, 100])
+def test_an_extreme_pair_belongs_together(n):
+    values = np.r_[np.linspace(-1, 1, n - 1), -2.0]
+    value, vector = spectra.extreme_eigenpair(np.diag(values))
+    assert value == pytest.approx(-2.0, rel=1e-12)
+    np.testing.assert_allclose(np.abs(vector), np.eye(n)[-1], atol=1e-8)
