@@ -11,7 +11,7 @@ from helpers import kernels, mixtures, networks, spectra, support
 from helpers.bulk import Commuting, Equations, Full, _on_curve, _solve, edge
 from helpers.errors import ConvergenceError
 from helpers.laws import Atom, LimitingLaw, _definite, _groups, _rank, _require_unit_mass
-from helpers.spikes import Gap, Perturbation, _inner, _outer, spikes
+from helpers.spikes import POLE, Gap, Perturbation, _gaps, _inner, _outer, _span, spikes
 from helpers.support import Bulk, Sampled, _Hidden, bulk, sampled
 
 ONE = np.ones(1)
@@ -475,7 +475,7 @@ def test_data_of_many_orders_make_a_law_on_a_grid():
 @pytest.mark.parametrize("resolution", [0.0, -1.0, np.nan, "fine"])
 def test_wrong_resolution(resolution):
     mixture = mixtures.two_class(200)
-    with pytest.raises((ValueError, TypeError), match="resolution"):
+    with pytest.raises((ValueError, TypeError), match="^resolution must be"):
         spectra.limiting_law(network("relu", mixture, 100), mixture, 100, resolution=resolution)
 
 
@@ -1382,11 +1382,10 @@ def test_places_that_differ_by_a_rounding_are_one():
     assert [group.tolist() for group in _groups(np.zeros(3))] == [[0, 1, 2]]
 
 
-def projector(rng, p, rank, eps=0.0):
-    basis = np.linalg.qr(rng.standard_normal((p, p)))[0]
-    values = np.r_[np.linspace(1, 2, rank), np.full(p - rank, eps)]
-    C = (basis * values) @ basis.T
-    return (C + C.T) / 2
+def projector(rng, p, rank):
+    """A covariance of a given rank in a random basis."""
+    basis = np.linalg.qr(rng.standard_normal((p, p)))[0][:, :rank]
+    return (basis * np.linspace(1, 2, rank)) @ basis.T
 
 
 @pytest.mark.parametrize("full", [False, True])
@@ -1403,15 +1402,12 @@ def test_rank_of_the_noise_of_singular_classes(full, counts, expected):
         C = np.stack([projector(rng, 12, 5), projector(rng, 12, 6)])
     mixture = mixtures.GaussianMixture(np.zeros((2, 12)), C)
     assert _rank(mixture, np.arange(2), np.array(counts)) == expected
-    noise = [
-        np.linalg.cholesky(np.diag(A) if A.ndim == 1 else A + 1e-15 * np.eye(12))
-        if A.ndim == 2
-        else np.diag(np.sqrt(A))
-        for A in C
-    ]
-    if not full:
-        draw = np.hstack([N @ rng.standard_normal((12, k)) for N, k in zip(noise, counts)])
-        assert np.linalg.matrix_rank(draw) == expected
+    draws = []
+    for a, size in enumerate(counts):
+        values, vectors = np.linalg.eigh(mixture.covariance(a))
+        factor = vectors * np.sqrt(np.where(values > 1e-9, values, 0.0))
+        draws.append(factor @ rng.standard_normal((12, size)))
+    assert np.linalg.matrix_rank(np.hstack(draws)) == expected
 
 
 def test_rank_of_the_noise_of_classes_that_share_dimensions():
@@ -1424,6 +1420,8 @@ def test_rank_of_the_noise_of_classes_that_share_dimensions():
     assert _rank(mixture, np.array([0, 2]), counts) == 12  # one of them fills the space
     assert _rank(mixture, np.array([0, 2]), np.array([2, 9, 3])) == 5
     assert _rank(mixture, np.array([], int), counts) == 0
+    ones = mixtures.GaussianMixture(np.zeros((1, 5)), np.ones((1, 5, 5)))
+    assert _rank(ones, np.array([0]), np.array([9])) == 1
     isotropic_one = mixtures.GaussianMixture(np.zeros((1, 12)), [2.0])
     assert _rank(isotropic_one, np.array([0]), np.array([7])) == 7
     assert _rank(isotropic_one, np.array([0]), np.array([70])) == 12
@@ -1474,3 +1472,135 @@ def test_critical_distance_of_three_classes_scales_with_their_means(factor):
     moved = mixtures.GaussianMixture(factor * means, [1.0] * 3)
     again = spectra.critical_distance(network("tanh", moved, 300), moved, 300, law="plain")
     assert again == pytest.approx(exact, rel=1e-6)
+
+
+# ---------------------------------------------------------------- where is looked for intervals and spikes
+
+
+@pytest.mark.parametrize(("c", "place"), [(0.3, 0.0), (2.5, -1.0)])
+def test_the_grid_spans_the_law(c, place):
+    """From beside the lowest place to the largest eigenvalue that noise of one covariance may have."""
+    z, span = support._grid(isotropic(c, place, 2.0), 50)
+    assert span == pytest.approx(2 * (1 + np.sqrt(c)) ** 2, rel=1e-12)
+    assert (np.diff(z) > 0).all() and len(z) in (
+        50 + 36,
+        50 + 37,
+    )  # 1e-1 of the span may be there twice
+    assert z[0] - place == pytest.approx(1e-10 * span, rel=1e-5) and z[-1] == pytest.approx(
+        place + span
+    )
+    assert np.diff(z).max() < 1.01 * span * np.pi / 100
+    near = z[z < place + 0.9e-3 * span] - place
+    np.testing.assert_allclose(near[1:] / near[:-1], 10**0.25, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("values", "ratios", "crowded"),
+    [
+        ([[1.0], [1.0]], [0.3, 0.5], False),
+        ([[1.0], [1.0]], [0.4, 0.7], True),  # more samples than dimensions
+        ([[1.0, 0.0], [1.0, 1.0]], [0.3, 0.5], True),  # or a singular covariance
+        ([[1.0, 1e-8], [1.0, 1.0]], [0.3, 0.5], False),
+    ],
+)
+def test_the_grid_is_dense_at_places_that_may_have_bulk_between_them(values, ratios, crowded):
+    values, places = np.array(values), np.array([1.0, 3.0])
+    traces = Commuting(values, np.full(values.shape[1], 1 / values.shape[1]))
+    z, span = support._grid(Equations(traces, np.array(ratios), places), 40)
+    below, above = np.sort(3.0 - z[z < 3.0]), z[z > 3.0] - 3.0
+    assert np.abs(z[:, None] - places).min() >= 1e-11 * span
+    if crowded:
+        assert (below[0], above[0]) == pytest.approx((1e-10 * span, 1e-10 * span), rel=1e-4)
+        between = z[(z > 1.0) & (z < 3.0)]
+        assert len(between) > 40 + 37 and np.diff(between).max() < 1.01 * 2 * np.pi / 80
+    else:
+        assert len(z) in (40 + 36, 40 + 37) and min(below[0], above[0]) > 1e-4 * span
+
+
+def test_a_fine_grid_is_geometric_at_every_place():
+    places = np.array([1.0, 3.0, 3.0])
+    equations = Equations(Commuting(np.ones((3, 1)), ONE), np.full(3, 0.5), places)
+    z, span = support._fine_grid(equations, 0.05)
+    assert (np.diff(z) > 0).all() and z[0] > 1.0 and z[-1] == pytest.approx(3 + 1.01 * span)
+    assert np.abs(z[:, None] - places).min() == pytest.approx(1.01e-7 * span, rel=1e-3)
+    for near in (z - 1.0, z[z > 3.0] - 3.0, np.sort(3.0 - z[z < 3.0])):
+        near = near[near < 1e-3 * span]
+        steps = np.log(near[1:] / near[:-1])
+        np.testing.assert_allclose(steps, steps[0], rtol=1e-2)
+        assert 0.05 < steps[0] < 0.051 and near[0] < 1.02e-7 * span
+
+
+def test_neighbors_outside_with_an_interval_between_them():
+    """Two intervals, near 22 and near 2000: points beyond one of them, in one gap, and beyond a place."""
+    traces = Commuting(np.array([[1.0, 100.0]]), np.full(2, 0.5))
+    equations = Equations(traces, np.array([40.0]), np.zeros(1))
+    low, high = silverstein(traces.values[0], traces.weights, 40.0)
+
+    def skipped(*z):
+        z = np.array(z)
+        outside, inside, real = support._sides(equations, z, 4000.0)
+        assert (outside != inside).all()
+        return support._skipped(equations, z, outside, real).tolist()
+
+    before, between, beyond = low[0] - 1, (low[1] + high[0]) / 2, high[1] + 100
+    assert skipped(before, between) == pytest.approx(
+        np.linspace(before, between, 11)[1:-1].tolist()
+    )
+    assert skipped(between, beyond) == pytest.approx(
+        np.linspace(between, beyond, 11)[1:-1].tolist()
+    )
+    assert len(skipped(before, between, beyond)) == 18
+    assert skipped(low[1] + 1, between, high[0] - 100) == [] and skipped(beyond, 2 * beyond) == []
+    assert skipped(before, low.mean(), between) == []  # the point inside tells
+    assert skipped(-5.0, before) == []  # a pole is between
+
+
+def test_edges_of_coarse_traces_move_to_those_of_exact_ones():
+    equations, (low, high) = isotropic(0.5), edges_of(0.5)
+    assert support._moved(equations, 7.0, None, 3.0) == (7.0, None)
+    near = isotropic(0.5, 0.0, 1.02)
+    for exact, moved in ((low, 1.02 * low), (high, 1.02 * high)):
+        m = transform(moved, 0.5, 0.0, 1.02).real[None]
+        found, at_edge = support._moved(equations, moved, m, high - low)
+        assert found == pytest.approx(exact, rel=1e-8)
+        assert at_edge == pytest.approx(transform([exact], 0.5).real, rel=1e-6)
+    assert near.stability(m) == pytest.approx(0, abs=1e-6)
+
+
+def test_gaps_end_at_edges_and_beside_atoms():
+    """With the solutions at the edges; beside atoms and infinite densities a little away, to be solved."""
+    for c, atoms in ((0.5, np.empty(0)), (2.5, np.zeros(1))):
+        found, (low, high) = spiked(3.0, c), edges_of(c)
+        span = _span(found, bulk(found.equations))
+        assert span == pytest.approx(high + 3.0, rel=1e-9)
+        gaps = _gaps(found, bulk(found.equations), atoms)
+        ends = [(lower[0], upper[0]) for _, lower, upper in gaps]
+        solved = [(lower[1] is not None, upper[1] is not None) for _, lower, upper in gaps]
+        if c < 1:
+            (_, first), (last, _) = ends
+            assert solved == [(False, True), (True, False)]
+        else:
+            (_, before), (after, first), (last, _) = ends
+            assert (before, after) == pytest.approx((-POLE * span, POLE * span), rel=1e-9)
+            assert solved == [(False, False), (False, True), (True, False)]
+        assert first == pytest.approx(low, rel=1e-9) and last == pytest.approx(high, rel=1e-9)
+        assert gaps[-1][1][1] == pytest.approx(transform([high], c).real, rel=1e-5)
+        for gap, lower, upper in gaps:
+            ((z, m),) = gap.known
+            assert lower[0] <= z <= upper[0]
+            assert m == pytest.approx(transform([z], c).real, rel=1e-6)
+
+
+def test_a_gap_that_ends_at_an_infinite_density():
+    """With as many samples as dimensions the density is infinite at its place, and the gap ends before it."""
+    found = spiked(3.0, 1.0)
+    law = bulk(found.equations)
+    assert law.ends[0][0] is None and law.intervals[0].lower == 0.0
+    (_, _, upper), (_, lower, _) = _gaps(found, law, np.empty(0))
+    assert upper == (pytest.approx(-POLE * (4.0 + 3.0), rel=1e-9), None)
+    assert lower[0] == pytest.approx(4.0, rel=1e-9)
+    grid = sampled(found.equations, 0.02)
+    ((_, lower, upper),) = _gaps(found, grid, np.empty(0))  # of a bulk on a grid, what is above it
+    assert lower[0] == grid.intervals[-1].upper < upper[0]
+    z, _ = spikes(found, grid, np.empty(0))
+    assert z == pytest.approx([4.0 * 4.0 / 3.0], rel=1e-9)
