@@ -871,6 +871,7 @@ def test_an_interval_at_an_angle_is_the_one_at_its_point():
     ends = transform([interval.upper, interval.lower], 0.3).real
     np.testing.assert_allclose(interval.at_angle(angle[[0, -1]])[:, 0], ends, rtol=1e-6)
     assert interval.residual < 1e-8
+    np.testing.assert_allclose(np.abs(interval.support), 1, rtol=1e-12)  # e^(i angle)
     assert (
         interval.solved == 8
     )  # a rational function of e^(i angle) of degree two, from the first nodes
@@ -1604,3 +1605,15 @@ def test_a_gap_that_ends_at_an_infinite_density():
     assert lower[0] == grid.intervals[-1].upper < upper[0]
     z, _ = spikes(found, grid, np.empty(0))
     assert z == pytest.approx([4.0 * 4.0 / 3.0], rel=1e-9)
+
+
+def test_a_grid_that_would_end_at_the_edge_goes_beyond():
+    """Far from zero the bound on the law, which is its edge, is rounded into the bulk."""
+    c, place, value = 0.30960385050379485, 1994.6341388017279, 0.010114104124689872
+    _, span = support._grid(isotropic(c, place, value), 50)
+    low, high = edges_of(c, place, value)
+    assert span == pytest.approx(1.5 * (high - place), rel=1e-9)
+    (interval,) = bulk(isotropic(c, place, value)).intervals
+    assert (interval.lower - place, interval.upper - place) == pytest.approx(
+        (low - place, high - place), rel=1e-6
+    )
