@@ -245,7 +245,7 @@ class Equations:
 
 
 def _solve(jacobian: Numbers, r: Numbers) -> Numbers:
-    """Batched linear solve; rows of a singular matrix come out as they went in."""
+    """Batched linear solve; by least squares where a matrix of the batch is singular."""
     try:
         return np.linalg.solve(jacobian, r[:, :, None])[:, :, 0]
     except np.linalg.LinAlgError:
@@ -291,9 +291,8 @@ def edge(equations: Equations, z: float, m: Array, side: int, reach: float) -> t
             return z, m
         rate = (now - previous) / step
         move = -now / rate if rate else step
-        if (
-            side * move < 0 < now
-        ):  # in a narrow gap the stability may rise first, towards this edge, too
+        # in a narrow gap the stability may rise first, on the way to this edge, too
+        if side * move < 0 < now:
             move = side * np.inf
         step = float(np.clip(move, -3 * abs(step), 3 * abs(step)))
     raise ConvergenceError("an edge of the bulk was not found", abs(last))
