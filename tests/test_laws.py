@@ -760,12 +760,15 @@ def test_where_newton_fails_above_the_axis_a_damped_iteration_goes_on(monkeypatc
     assert steps == [2] * 6
 
 
-def test_damped_iteration_reaches_the_solution_from_anywhere():
+def test_damped_iteration_reaches_the_solution_from_anywhere(monkeypatch):
     z = np.array([0.5 + 0.3j, 2.0 + 0.5j, -1.0 + 1.0j])
     start = np.array([[50.0 + 0.01j], [-30.0 + 1.0j], [0.001j]])
     found = isotropic(0.5)._damped(start, z)
     np.testing.assert_allclose(found[:, 0], transform(z, 0.5), rtol=1e-9)
     assert isotropic(0.5)._damped(start[:0], z[:0]).shape == (0, 1)
+    monkeypatch.setattr(Equations, "newton", lambda self, m, z: (m, None))  # the iteration alone
+    np.testing.assert_allclose(isotropic(0.5)._damped(start, z)[:, 0], transform(z, 0.5), rtol=1e-6)
+    assert not np.allclose(isotropic(0.5)._damped(start, z, 4)[:, 0], transform(z, 0.5), rtol=1e-2)
 
 
 # ---------------------------------------------------------------- edges
