@@ -180,7 +180,9 @@ def read(notebook: str) -> NotebookNode:
 
 def measure(circumstance: Circumstance, notebooks: list[str]) -> dict[str, Any]:
     """A row of the record: how many notebooks differ."""
-    with ThreadPoolExecutor(2) as pool:
+    # of threads that wait for each other, no more than there are cores
+    side_by_side = 1 if circumstance.environment.get(THREADS[0]) == "2" else 2
+    with ThreadPoolExecutor(side_by_side) as pool:
         found = list(pool.map(lambda name: differences(name, circumstance), notebooks))
     odd = [f"{name} {text}" for name, text in zip(notebooks, found, strict=True) if text]
     note = f"{len(notebooks)} notebooks; " + ("; ".join(odd[:3]) or "no difference")
