@@ -44,6 +44,9 @@ WIDER = """() => {
     .filter(x => x.getBoundingClientRect().right > width + 1 && !scrolls(x.parentElement))
     .map(x => `${x.tagName} ${x.className}: ${x.textContent.slice(0, 50)}`).slice(0, 5);
 }"""
+AT_REST = """() => Promise.all(document.getAnimations()
+  .filter(one => one.effect.getComputedTiming().endTime < Infinity)
+  .map(one => one.finished.catch(() => null))).then(() => null)"""
 PAGE_SCROLLS = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
@@ -129,6 +132,7 @@ def violations(page: object) -> list[str]:
     """What axe finds serious or critical, outside of the formulas that MathJax draws."""
     from axe_playwright_python.sync_playwright import Axe
 
+    page.evaluate(AT_REST)  # colors fade in where a theme sets them
     options = {"resultTypes": ["violations"], "preload": False}
     found = Axe().run(page, context={"exclude": [["mjx-container"]]}, options=options)
     return [
